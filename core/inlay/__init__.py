@@ -1,0 +1,24 @@
+"""Inlay: quantised vector search inside the tools you already use."""
+
+from .collection import Collection, Hit, Record
+from .contents import FormatError
+from .ids import IdFilter
+from .indexes import FlatIndex, Index, LVQIndex, from_spec, load
+from .parallel.crew import get_num_threads, set_num_threads
+
+__all__ = [
+    "Collection",
+    "FlatIndex",
+    "FormatError",
+    "Hit",
+    "IdFilter",
+    "Index",
+    "LVQIndex",
+    "Record",
+    "from_spec",
+    "get_num_threads",
+    "load",
+    "set_num_threads",
+]
+
+__version__ = "0.1.0"

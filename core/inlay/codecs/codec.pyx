@@ -1,0 +1,146 @@
+"""The contract every codec keeps: rows to codes, codes to rows, and scores."""
+
+import numpy as np
+
+from libc.math cimport INFINITY
+
+from ..contents import field
+
+
+cdef class Codes:
+    """Tables that together hold the codes of n rows.
+
+    Parameters
+    ----------
+    tables : dict of str to Table
+        By section name.
+    cold : tuple of str
+        Names of the tables that a search touches for its last candidates only.
+    """
+
+    def __init__(self, dict tables, tuple cold=()):
+        self.tables = tables
+        self.cold = cold
+        self.n = 0
+
+    def __len__(self):
+        return self.n
+
+    def resize(self, Py_ssize_t n):
+        """Keep the first n rows, or make room for more at the end."""
+        for table in self.tables.values():
+            table.resize(n)
+        self.n = n
+
+    def reserve(self, Py_ssize_t n):
+        """Have memory for n rows."""
+        for name, table in self.tables.items():
+            table.reserve(self.length(name, n))
+
+    def own(self):
+        """Copy tables that lie in a mapped file, so that they can be written to."""
+        for table in self.tables.values():
+            table.own()
+
+    def move(self, sources, targets):
+        """Let the rows of targets become those of sources."""
+        self.own()
+        for table in self.tables.values():
+            table.rows[targets] = table.rows[sources]
+
+    def compact(self):
+        """Give back memory beyond the rows there are."""
+        for table in self.tables.values():
+            table.compact()
+
+    def nbytes(self, *, cold):
+        """Return the bytes of the cold tables, or of the others."""
+        return sum(table.nbytes for name, table in self.tables.items() if (name in self.cold) == cold)
+
+    def sections(self):
+        """Return the arrays that a file holds."""
+        return {name: table.rows for name, table in self.tables.items()}
+
+    def restore(self, sections, Py_ssize_t n):
+        """Lie over the arrays of a file, once their dtypes and shapes are right for n rows."""
+        for name, table in self.tables.items():
+            self.tables[name] = table.over(
+                sections.take(name, table.rows.dtype, (self.length(name, n), *table.shape))
+            )
+        self.n = n
+
+    def length(self, name, Py_ssize_t n):
+        """Return how many rows a table has for n rows of codes."""
+        return n
+
+
+cdef class Scorer:
+    """A batch of prepared queries; see codec.pxd."""
+
+    def __cinit__(self):
+        self.least = -INFINITY
+
+    cdef void block(
+        self, size_t query, size_t n_queries, size_t first, size_t n, float* out, size_t stride, int worker
+    ) noexcept nogil:
+        pass
+
+    cdef float shift(self, size_t query) noexcept nogil:
+        return 0.0
+
+    cdef float slack(self, size_t query, int64_t slot) noexcept nogil:
+        return 0.0
+
+    cdef void rows_at(
+        self, size_t query, const int64_t* slots, size_t n, float* out, int worker
+    ) noexcept nogil:
+        pass
+
+
+cdef class Codec:
+    """How rows of one dimension become codes.
+
+    Parameters
+    ----------
+    dim : int
+    squared_l2 : bool
+        Scores are squared L2 distances; else negated inner products.
+    """
+
+    is_trained = True
+
+    def __init__(self, Py_ssize_t dim, bint squared_l2):
+        self.dim = dim
+        self.squared_l2 = squared_l2
+
+    def train(self, rows, *, seed=0, progress=None):
+        """Learn from rows (n, dim); nothing where nothing is learned."""
+
+    def new_codes(self):
+        """Return empty `Codes` of this codec."""
+        raise TypeError("an abstract codec has no codes")
+
+    def encode(self, rows, Codes codes=None):
+        """Append the codes of rows (n, dim) to `codes`, new ones if None, and return it."""
+        raise TypeError("an abstract codec has no codes")
+
+    def decode(self, Codes codes, slots=None):
+        """Return the rows float32 (n, dim) that the codes of these slots (all if None) stand for."""
+        raise TypeError("an abstract codec has no codes")
+
+    def scorer(self, queries, Codes codes, int workers):
+        """Return a `Scorer` of queries (n, dim) over codes, with scratch for so many threads."""
+        raise TypeError("an abstract codec has no codes")
+
+    def learned(self):
+        """Return what training and later rows have taught, for `unlearn`; None where nothing is learned."""
+
+    def unlearn(self, learned):
+        """Go back to what `learned` gave."""
+
+    def state(self):
+        """Return (fields, arrays) that a file holds of what was learned."""
+        return {}, {}
+
+    def restore(self, header, sections):
+        """Take what `state` gave, as read from a file."""

@@ -1,0 +1,52 @@
+"""Which documents a filter selects: a dict is asked of the database, a function of one after the other."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import filters
+from .records import Reader, Record
+from .vectors import I64
+
+Function = Callable[[filters.Candidate], object]
+Given = Mapping[str, Any] | Function | None  # what users give
+Judge = filters.Filter | Function | None
+
+
+def judge(filter: Given) -> Judge:
+    """Return a filter as the tree it means, a function as it is, None if everything is selected.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `filters.parse`.
+    """
+    if filter is None or callable(filter):
+        return filter
+    tree = filters.parse(filter)
+    return None if tree == filters.And(()) else tree
+
+
+def selected(reader: Reader, judge: Judge, ids: Sequence[str] | None = None) -> I64:
+    """Return the rows of the documents that a filter selects, of all or of some ids; ascending."""
+    known = None if ids is None else np.unique(np.fromiter(reader.rows_of(ids).values(), np.int64))
+    if judge is None:
+        return reader.rows() if known is None else known
+    if not callable(judge):
+        rows = reader.matching(judge)
+        return rows if known is None else np.intersect1d(known, rows, assume_unique=True)
+    rows = reader.rows() if known is None else known
+    return rows[np.fromiter(answers(reader, judge, rows), np.bool_, len(rows))]
+
+
+def answers(reader: Reader, function: Function, rows: I64) -> Iterator[bool]:
+    """Yield what a function says about each row in turn; documents are read as far as somebody listens."""
+    for record in read(reader, rows):
+        yield bool(function(filters.Candidate(record.id, record.text, record.metadata)))
+
+
+def read(reader: Reader, rows: I64) -> Iterator[Record]:
+    """Yield the documents of rows, a hundred at a time."""
+    for start in range(0, len(rows), 100):
+        yield from reader.records(rows[start : start + 100])

@@ -1,0 +1,55 @@
+"""What a user asks for by name: one class a family, all keeping the contract of `base.Index`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import file
+from ..contents import FormatError, field
+from .base import Index
+from .exhaustive import FlatIndex, LVQIndex
+
+__all__ = ["FAMILIES", "FlatIndex", "Index", "LVQIndex", "from_spec", "load"]
+
+FAMILIES: Sequence[type[Index]] = (FlatIndex, LVQIndex)
+
+
+def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
+    """Make an index from its spec string.
+
+    Parameters
+    ----------
+    spec : str
+        "Flat", "LVQ8", "LVQ4", "LVQ4x4", "LVQ4x8" or "LVQ8x8".
+    dim : int
+    metric : {"l2", "ip", "cosine"}
+    **options
+        The family's other options; see its class.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a spec that is no string, or that no family knows.
+    """
+    if not isinstance(spec, str):
+        raise TypeError(f"spec must be a string, not {type(spec).__name__}")
+    for family in FAMILIES:
+        parsed = family.parse(spec)
+        if parsed is not None:
+            return family(dim, metric, **parsed, **options)
+    raise ValueError(f'unknown index spec {spec!r}; try "Flat", "LVQ4x8" or "LVQ8"')
+
+
+def load(path: file.PathName, mmap: bool = True) -> Index:
+    """Open a saved index of any family; see `Index.load`.
+
+    Raises
+    ------
+    FormatError
+        For a damaged or foreign file, or a family that this version does not know.
+    """
+    header, sections = file.read(path, mmap=mmap)
+    kind = field(header, "index", str)
+    for family in FAMILIES:
+        if family.__name__ == kind:
+            return family._opened(header, sections)
+    raise FormatError(f"holds a {kind!r:.80}, which this version does not know", file=header.file)

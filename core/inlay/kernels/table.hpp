@@ -1,0 +1,115 @@
+// The dispatch table: one immutable set of kernels a level, and the level in use.
+#pragma once
+
+#include "kernels/codes.hpp"
+#include "kernels/float32.hpp"
+#include "kernels/hadamard.hpp"
+#include "kernels/lvq.hpp"
+#include "kernels/topk.hpp"
+
+namespace inlay {
+
+struct Kernels {
+    float32::Scores squared_l2, negative_ip;
+    float32::ScoresOf squared_l2_of, negative_ip_of;
+    codes::Dots dots4_one, dots4_eight, dots8_one, dots8_eight;
+    lvq::Scan scan4_one, scan4_eight, scan8_one, scan8_eight;
+    lvq::FindGrid min_max, multi_start;
+    lvq::Quantise quantise;
+    lvq::Residual residual;
+    lvq::Expand expand;
+    lvq::UnpackNibbles unpack_nibbles;
+    lvq::Estimate estimate;
+    lvq::Query quantise_query;
+    topk::Collect collect;
+    hadamard::Transform hadamard;
+};
+
+#define INLAY_FLOAT(SUFFIX)                                                                                    \
+    float32::scores_##SUFFIX<true>, float32::scores_##SUFFIX<false>, float32::scores_of_##SUFFIX<true>,       \
+        float32::scores_of_##SUFFIX<false>
+#define INLAY_LVQ(SUFFIX)                                                                                      \
+    lvq::min_max_##SUFFIX, lvq::multi_start_##SUFFIX, lvq::quantise_##SUFFIX, lvq::residual_##SUFFIX,         \
+        lvq::expand_##SUFFIX, lvq::unpack_nibbles_##SUFFIX, lvq::estimate_##SUFFIX, lvq::query_##SUFFIX
+// The four products, then the four scans made of them.
+#define INLAY_DOTS(ONE4, EIGHT4, ONE8, EIGHT8, ESTIMATE)                                                       \
+    ONE4, EIGHT4, ONE8, EIGHT8, lvq::scan_in_runs<ONE4, ESTIMATE, 1>, lvq::scan_in_runs<EIGHT4, ESTIMATE, 8>, \
+        lvq::scan_in_runs<ONE8, ESTIMATE, 1>, lvq::scan_in_runs<EIGHT8, ESTIMATE, 8>
+
+inline constexpr Kernels kScalarKernels = {
+    INLAY_FLOAT(scalar),
+    INLAY_DOTS((codes::dots_scalar<4, 1>), (codes::dots_scalar<4, 8>), (codes::dots_scalar<8, 1>),
+               (codes::dots_scalar<8, 8>), lvq::estimate_scalar),
+    INLAY_LVQ(scalar),
+    topk::collect_scalar,
+    hadamard::transform_scalar,
+};
+#if defined(INLAY_X86)
+inline constexpr Kernels kAvx2Kernels = {
+    INLAY_FLOAT(avx2),
+    INLAY_DOTS(codes::dots4_avx2<1>, codes::dots4_avx2<8>, codes::dots8_avx2<1>, codes::dots8_avx2<8>,
+               lvq::estimate_avx2),
+    INLAY_LVQ(avx2),
+    topk::collect_avx2,
+    hadamard::transform_avx2,
+};
+inline constexpr Kernels kAvx512Kernels = {
+    INLAY_FLOAT(avx512),
+    codes::dots_one_avx512<4>,
+    codes::dots_eight_avx512<4>,
+    codes::dots_one_avx512<8>,
+    codes::dots_eight_avx512<8>,
+    lvq::scan_avx512<4, 1>,
+    lvq::scan_avx512<4, 8>,
+    lvq::scan_avx512<8, 1>,
+    lvq::scan_avx512<8, 8>,
+    INLAY_LVQ(avx512),
+    topk::collect_avx512,
+    hadamard::transform_avx512,
+};
+#elif defined(INLAY_NEON)
+// Plain C++ is compiled with NEON here, so the scalar text of lvq.hpp is its NEON form already.
+inline constexpr Kernels kNeonKernels = {
+    INLAY_FLOAT(neon),
+    INLAY_DOTS(codes::dots4_neon<1>, codes::dots4_neon<8>, codes::dots8_neon<1>, codes::dots8_neon<8>,
+               lvq::estimate_scalar),
+    INLAY_LVQ(scalar),
+    topk::collect_neon,
+    hadamard::transform_neon,
+};
+inline constexpr Kernels kNeonDotKernels = {
+    INLAY_FLOAT(neon),
+    INLAY_DOTS(codes::dots_one_neon_dot<4>, codes::dots_eight_neon_dot<4>, codes::dots_one_neon_dot<8>,
+               codes::dots_eight_neon_dot<8>, lvq::estimate_scalar),
+    INLAY_LVQ(scalar),
+    topk::collect_neon,
+    hadamard::transform_neon,
+};
+#endif
+#undef INLAY_FLOAT
+#undef INLAY_LVQ
+#undef INLAY_DOTS
+
+// Null for a level that this build or this CPU does not have.
+inline const Kernels* kernels_of(Level level) {
+    if (level > best_level()) return nullptr;
+    switch (level) {
+        case kScalar:
+            return &kScalarKernels;
+#if defined(INLAY_X86)
+        case kAvx2:
+            return &kAvx2Kernels;
+        case kAvx512:
+            return &kAvx512Kernels;
+#elif defined(INLAY_NEON)
+        case kNeon:
+            return &kNeonKernels;
+        case kNeonDot:
+            return &kNeonDotKernels;
+#endif
+        default:
+            return nullptr;
+    }
+}
+
+}  // namespace inlay

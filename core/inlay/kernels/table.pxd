@@ -1,0 +1,114 @@
+"""The kernels as other Cython modules see them: `active()` is the table of the level in use."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+
+cdef extern from "kernels/float32.hpp" namespace "inlay::float32" nogil:
+    ctypedef void (*Scores)(
+        const float* queries, size_t n_queries, const float* rows, size_t n_rows, size_t dim, float* out,
+        size_t out_stride
+    ) noexcept nogil
+    ctypedef void (*ScoresOf)(
+        const float* query, const float* rows, const int64_t* ids, size_t n, size_t dim, float* out
+    ) noexcept nogil
+
+cdef extern from "kernels/lvq.hpp" namespace "inlay::lvq" nogil:
+    struct Grid:
+        float low
+        float step
+    struct Constants:
+        const float* steps
+        const float* lows
+        const float* norms
+        const uint8_t* selectors
+    struct Queries:
+        const int8_t* values
+        const float* scales
+        const float* sums
+        const float* offsets
+        size_t offset_stride
+    ctypedef void (*Scan)(
+        const uint8_t* blocks, size_t lines, Queries queries, Constants rows, size_t n, float* out,
+        size_t out_stride
+    ) noexcept
+
+cdef extern from "kernels/topk.hpp" namespace "inlay::topk" nogil:
+    ctypedef size_t (*Collect)(
+        const float* scores, size_t n, float threshold, uint32_t first, const uint64_t* allowed, uint64_t* keys
+    ) noexcept nogil
+    cppclass Best:
+        uint64_t* keys
+        size_t size
+        size_t keep
+        float threshold
+        @staticmethod
+        size_t room(size_t keep)
+        void start(uint64_t* memory, size_t k, const int64_t* ids)
+        void take(
+            Collect collect, const float* scores, size_t n, uint32_t first, const uint64_t* allowed
+        )
+        void merge(const Best& other)
+        void finish()
+    cppclass Heap:
+        uint64_t* keys
+        size_t size
+        void start(uint64_t* memory, size_t k, const int64_t* ids)
+        bint full()
+        float worst()
+        void push(float score, uint32_t slot)
+        void finish()
+    float score_of(uint64_t key)
+    uint32_t slot_of(uint64_t key)
+
+cdef extern from "kernels/codes.hpp" namespace "inlay::codes" nogil:
+    ctypedef void (*Dots)(
+        const uint8_t* blocks, size_t n_blocks, size_t lines, const int8_t* query, int32_t* out, size_t out_stride
+    ) noexcept nogil
+    enum:
+        kMaxDim
+        kRows
+        kLine
+        kTogether
+    size_t lines_of(int bits, size_t dim)
+    void put_row(int bits, const uint8_t* codes, size_t lines, size_t row, uint8_t* block)
+    void get_row(int bits, const uint8_t* block, size_t lines, size_t row, uint8_t* codes)
+    void clear_row(size_t lines, size_t row, uint8_t* block)
+    void prefetch_row(const uint8_t* block, size_t lines, size_t row)
+    void prefetch_bytes(const uint8_t* bytes, size_t n)
+
+cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
+    struct Kernels:
+        Scores squared_l2
+        Scores negative_ip
+        ScoresOf squared_l2_of
+        ScoresOf negative_ip_of
+        Dots dots4_one
+        Dots dots4_eight
+        Dots dots8_one
+        Dots dots8_eight
+        Scan scan4_one
+        Scan scan4_eight
+        Scan scan8_one
+        Scan scan8_eight
+        Grid (*min_max)(const float* r, size_t dim, float top) noexcept nogil
+        Grid (*multi_start)(const float* r, size_t dim, float top) noexcept nogil
+        void (*quantise)(
+            const float* r, size_t dim, Grid grid, float top, uint8_t* codes, float* out
+        ) noexcept nogil
+        void (*residual)(
+            const float* r, const uint8_t* codes, size_t dim, Grid grid, float step2, float half2, int8_t* codes2
+        ) noexcept nogil
+        void (*expand)(
+            const uint8_t* codes, const int8_t* codes2, size_t dim, float low, float step, int32_t scale2,
+            const float* mean, float* out
+        ) noexcept nogil
+        void (*unpack_nibbles)(const uint8_t* packed, size_t dim, int8_t* codes2) noexcept nogil
+        void (*estimate)(
+            const int32_t* dots, size_t n, Constants rows, float scale, float sum, const float* offsets, float* out
+        ) noexcept nogil
+        float (*quantise_query)(const float* q, size_t dim, int8_t* values) noexcept nogil
+        Collect collect
+        void (*hadamard)(float* x, size_t n) noexcept nogil
+
+cdef const Kernels* active() noexcept nogil

@@ -1,0 +1,11 @@
+"""Seeded random rotations, row by row and without the GIL."""
+
+
+cdef class HadamardRotation:
+    cdef readonly Py_ssize_t dim
+    cdef readonly object seed
+    cdef Py_ssize_t window
+    cdef const float[:, ::1] signs
+    cdef void forward(self, float* x) noexcept nogil
+    cdef void backward(self, float* x) noexcept nogil
+    cdef void fold(self, float* x) noexcept nogil

@@ -1,0 +1,122 @@
+"""Promises of compat.run: one command measures everybody, can be continued, and says what it left out."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from compat import contenders, run
+from compat.data import clustered
+from compat.figures import read
+
+WITH = {"faiss": "faiss-SQ8", "hnswlib": "hnswlib-M16"}
+INSTALLED = [name for name in WITH if importlib.util.find_spec(name) is not None]
+BRIEF = ["--rounds", "1", "--seconds", "0.05", "--batch", "20"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    made = clustered(900, 16, 30, seed=6)
+    np.save(tmp_path / "base.npy", made.base.astype(np.float16))
+    np.save(tmp_path / "queries.npy", made.queries)
+    return ["--base", str(tmp_path / "base.npy"), "--queries", str(tmp_path / "queries.npy")]
+
+
+def test_everybody_is_measured_and_printed(files, tmp_path, capsys):
+    out = tmp_path / "figures.jsonl"
+    only = ["inlay-Flat", "inlay-LVQ8", *(WITH[library] for library in WITH if library in INSTALLED)]
+    code = run.main([*files, *BRIEF, "--quick", "--only", *only, "--threads", "1", "2", "--out", str(out)])
+    assert code == 0
+    figures, printed = read(out), capsys.readouterr().out
+    assert {figure.contender for figure in figures} == {c.name for c in contenders.select(only)}
+    assert {(figure.threads, figure.mode, figure.batch) for figure in figures} == {
+        (1, "single", 1), (1, "batch", 20), (2, "single", 1), (2, "batch", 20),
+    }  # fmt: skip
+    assert len([line for line in printed.splitlines() if "worst/best" in line]) == 4
+    for figure in figures:
+        assert printed.count(f"{figure.contender} ") >= 4
+        assert 0 < figure.recall <= 1
+        assert figure.qps > 0
+        assert figure.bytes_said > 0
+        if figure.contender.endswith("-Flat"):
+            assert figure.recall == 1.0
+
+
+def test_the_same_command_again_measures_nothing(files, tmp_path, capsys):
+    out = tmp_path / "figures.jsonl"
+    command = [*files, *BRIEF, "--only", "inlay-Flat", "--out", str(out)]
+    assert run.main(command) == 0
+    first, printed = out.read_bytes(), capsys.readouterr().out
+    assert run.main(command) == 0
+    assert out.read_bytes() == first
+    assert capsys.readouterr().out == printed
+    assert run.main([*command, "--metric", "ip"]) == 0
+    assert len(read(out)) == 2 * len(first.splitlines())
+
+
+def test_one_by_one_gives_the_same_questions_answered(files, tmp_path):
+    lines = []
+    for extra in ([], ["--one-by-one"]):
+        out = tmp_path / f"figures{len(extra)}.jsonl"
+        assert (
+            run.main([*files, *BRIEF, "--only", "*Flat", "--modes", "batch", *extra, "--out", str(out)]) == 0
+        )
+        lines.append({figure.key for figure in read(out)})
+    assert lines[0] == lines[1]
+
+
+def test_without_a_baseline_the_others_are_measured_and_the_notice_names_the_install_line(
+    files, tmp_path, capsys, monkeypatch
+):
+    find = importlib.util.find_spec
+    missing = {"faiss", "hnswlib"}
+    monkeypatch.setattr(
+        contenders.importlib.util, "find_spec", lambda name: None if name in missing else find(name)
+    )
+    assert run.main([*files, *BRIEF, "--quick", "--only", "*Flat", "hnswlib", "--modes", "batch"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err.count("pip install 'inlay[compat]'") == 2
+    assert "inlay-Flat" in printed.out
+    assert "faiss" not in printed.out
+
+
+def test_a_contender_that_fails_makes_the_command_fail_and_is_named(files, capsys, monkeypatch):
+    broken = contenders.Contender("broken", contenders.Inlay, ("NoSuchSpec",), contenders.as_it_is)
+    (flat,) = contenders.select(["inlay-Flat"])
+    monkeypatch.setattr(contenders, "CONTENDERS", (flat, broken))
+    assert run.main([*files, *BRIEF, "--modes", "batch"]) == 1
+    printed = capsys.readouterr()
+    assert "inlay-Flat" in printed.out
+    assert "FAILED broken" in printed.err
+    assert "NoSuchSpec" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "annoy"], "no contender matches 'annoy'"),
+        (["--data", "somewhere"], "--data and --name belong together"),
+        (["--queries", "q.npy"], "need --base"),
+        (["--base", "x.npy", "--data", "d", "--name", "n"], "not both"),
+        (["--base", "not-there.npy", "--queries", "q.npy"], "not-there.npy"),
+        (["--k", "0"], "--k must be at least 1"),
+        (["--threads", "0"], "thread counts"),
+        (["--seconds", "0"], "--seconds must be positive"),
+    ],
+)
+def test_a_command_line_that_cannot_be_meant_is_refused(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run.main(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_help_names_every_option_and_every_contender(capsys):
+    with pytest.raises(SystemExit):
+        run.main(["--help"])
+    text = capsys.readouterr().out
+    for contender in contenders.CONTENDERS:
+        assert contender.name in text
+    for action in run.parser()._actions:
+        assert action.help
+        assert action.option_strings[-1] in text

@@ -1,0 +1,51 @@
+"""Fixtures that every test shares: the CPU levels, seeded data, and hypothesis without a clock."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from inlay.kernels import table
+from inlay.parallel.crew import get_num_threads, set_num_threads
+
+# A deadline would assert a time, and other examples in every run would hide which change broke what.
+settings.register_profile("inlay", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("long", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("INLAY_HYPOTHESIS", "inlay"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--data", type=Path, help="folder of real data sets; tests that need it are skipped without")
+
+
+@pytest.fixture(scope="session")
+def data_folder(request: pytest.FixtureRequest) -> Path:
+    folder: Path | None = request.config.getoption("--data")
+    if folder is None:
+        pytest.skip("needs real data: pytest --data FOLDER")
+    return folder
+
+
+@pytest.fixture(params=table.levels())
+def level(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run a test once at every level this CPU has, the package's own choice of kernels included."""
+    before = table.level()
+    table.set_level(request.param)
+    yield request.param
+    table.set_level(before)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20_240_501)
+
+
+@pytest.fixture
+def threads() -> Iterator[object]:
+    """Set the number of threads; it is what it was afterwards."""
+    before = get_num_threads()
+    yield set_num_threads
+    set_num_threads(before)

@@ -1,0 +1,14 @@
+"""An acknowledged write survives SIGKILL at any moment. More rounds: kill_rounds.py, or INLAY_KILL_ROUNDS."""
+
+import os
+import signal
+
+import pytest
+
+from tests.core.collection import kill_rounds
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
+def test_what_was_acknowledged_survives_a_kill(tmp_path):
+    n = int(os.environ.get("INLAY_KILL_ROUNDS", "5"))
+    assert kill_rounds.rounds(tmp_path / "collection", n, seed=7) > 0

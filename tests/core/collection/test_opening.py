@@ -1,0 +1,99 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from inlay.collection import Collection
+
+
+def test_a_new_collection_has_defaults(opened, place):
+    collection = opened(place)
+    assert (collection.name, collection.metric, collection.index, collection.dim) == (
+        "default",
+        "cosine",
+        "auto",
+        None,
+    )
+    assert collection.path == place
+    assert not collection.read_only
+    assert len(collection) == 0
+
+
+def test_what_is_stored_is_what_counts(opened, tmp_path):
+    options = {"dim": 3, "metric": "ip", "index": "LVQ8", "collection": "mine"}
+    opened(tmp_path / "c", **options).close()
+    for again in ({"collection": "mine"}, options):
+        with Collection.open(tmp_path / "c", **again) as collection:
+            assert (collection.dim, collection.metric, collection.index) == (3, "ip", "LVQ8")
+
+
+@pytest.mark.parametrize(
+    "other", [{"dim": 4}, {"metric": "l2"}, {"index": "Flat"}, {"index": "auto"}, {"collection": "yours"}]
+)
+def test_what_contradicts_is_an_error(opened, tmp_path, other):
+    options = {"dim": 3, "metric": "ip", "index": "LVQ8", "collection": "mine"}
+    opened(tmp_path / "c", **options).close()
+    ((name, value),) = other.items()
+    for read_only in (False, True):
+        with pytest.raises(
+            ValueError, match=f"{name}={value!r} was asked for but .* has {name}={options[name]!r}"
+        ):
+            Collection.open(tmp_path / "c", **{**options, **other}, read_only=read_only)
+    opened(tmp_path / "c", **options)  # the lock was given back
+
+
+def test_the_dimension_may_come_later(opened, tmp_path):
+    opened(tmp_path / "c").close()
+    collection = opened(tmp_path / "c", dim=5)
+    assert collection.dim == 5
+    with pytest.raises(ValueError, match="dimensions"):
+        collection.add([[1.0]])
+    collection.close()
+    assert opened(tmp_path / "c", read_only=True).dim == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"dim": 0}, ValueError, "dim must be at least 1"),
+        ({"dim": 2.5}, TypeError, "dim must be an integer"),
+        ({"metric": "L2"}, ValueError, "metric must be one of l2, ip, cosine"),
+        ({"index": "IVF"}, ValueError, "unknown index spec"),
+        ({"index": ""}, ValueError, "unknown index spec"),
+        ({"collection": ""}, ValueError, "must not be empty"),
+        ({"collection": 5}, TypeError, "collection is a int"),
+        ({"durability": "none"}, ValueError, "durability must be"),
+        ({"path": ""}, ValueError, "path must not be empty"),
+        ({"path": ":memory:", "read_only": True}, ValueError, "begins empty"),
+    ],
+)
+def test_options_that_make_no_sense_are_errors_before_a_file_is_made(
+    monkeypatch, tmp_path, options, error, message
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        Collection.open(**{"path": "c", **options})
+    assert os.listdir(tmp_path) == []
+
+
+def test_paths_of_every_kind_are_taken(monkeypatch, opened, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    strange = "ünï %20 #?&.d"
+    for path in (str(tmp_path / "a"), tmp_path / "b", "relative", Path("x") / "y", strange):
+        collection = opened(path)
+        collection.add([[1.0]], ids=["x"])
+        assert os.path.isabs(collection.path)
+        collection.close()
+        assert [record.id for record in opened(path, read_only=True)] == ["x"]
+    assert sorted(os.listdir(tmp_path)) == sorted(["a", "b", "relative", "x", strange])
+
+
+def test_a_file_is_not_a_collection(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        Collection.open(tmp_path / "file")
+
+
+def test_a_lower_durability_is_a_choice(opened, documents, tmp_path):
+    opened(tmp_path / "c", durability="normal").add(**documents(5))
+    assert len(opened(tmp_path / "c", read_only=True)) == 5
