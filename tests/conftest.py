@@ -18,7 +18,9 @@ settings.load_profile(os.environ.get("INLAY_HYPOTHESIS", "inlay"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--data", type=Path, help="folder of real data sets; tests that need it are skipped without")
+    parser.addoption(
+        "--data", type=Path, help="folder of real data sets; tests that need it are skipped without"
+    )
 
 
 @pytest.fixture(scope="session")

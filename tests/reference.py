@@ -229,7 +229,7 @@ def hadamard(values: F32) -> F32:
 
 def rotation_signs(dim: int, seed: int) -> list[F32]:
     """Return the signs of each round: bit (round * dim + i) of PCG64's words, low bit first, set for -1."""
-    rounds = 3 if dim & (dim - 1) == 0 else 4
+    rounds = 3 if dim & (dim - 1) == 0 else 6
     words = np.random.PCG64(seed).random_raw(-(-rounds * dim // 64))
     signs = np.array([1 - 2 * (int(word) >> j & 1) for word in words for j in range(64)], np.float32)
     return list(signs[: rounds * dim].reshape(rounds, dim))
@@ -254,9 +254,9 @@ def scaled_signs(dim: int, seed: int) -> list[F32]:
 
 
 def fold(x: F32) -> F32:
-    """Return (x_i +- x_(i + h)) / sqrt 2 for i < h = dim // 2; x itself where dim is a power of two."""
+    """Return (x_i +- x_(i + h)) / sqrt 2 for i < h = dim // 2; x itself where h is half the window, 2^p."""
     h = len(x) // 2
-    if len(x) & (len(x) - 1) == 0:
+    if h == (1 << (len(x).bit_length() - 1)) // 2:
         return x
     u, v = x[:h] * np.float32(0.5**0.5), x[h : 2 * h] * np.float32(0.5**0.5)
     return np.concatenate([u + v, u - v, x[2 * h :]])

@@ -22,12 +22,18 @@ HOUSE = (
     ("parallel", "kernels"),
 )
 FLOOR = {name: number for number, names in enumerate(HOUSE) for name in names}
-FRAMEWORKS = {"langchain_core", "langchain", "llama_index", "ray", "faiss", "hnswlib", "sklearn", "scipy", "matplotlib"}
+FRAMEWORKS = {
+    *("langchain_core", "langchain", "llama_index", "ray"),
+    *("faiss", "hnswlib", "sklearn", "scipy", "matplotlib"),
+}
 CEILING = 450
 
 
 def sources(*endings: str) -> list[Path]:
-    return sorted(path for folder in (CORE, ADAPTERS) for ending in endings for path in folder.rglob(f"*{ending}"))
+    patterns = [f"*{ending}" for ending in endings]
+    return sorted(
+        path for folder in (CORE, ADAPTERS) for pattern in patterns for path in folder.rglob(pattern)
+    )
 
 
 def module(path: Path) -> list[str]:
@@ -68,7 +74,8 @@ def cython_imports(path: Path) -> Iterator[str]:
     text = re.sub(r'"""[\s\S]*?"""', "", path.read_text())
     for dots, name, things in CYTHON_FROM.findall(text):
         source = resolved(path, dots, name)
-        yield from (f"inlay.{thing.strip()}" for thing in things.split(",")) if source == "inlay" else (source,)
+        modules = [f"inlay.{thing.strip()}" for thing in things.split(",")]
+        yield from modules if source == "inlay" else (source,)
     yield from CYTHON_PLAIN.findall(text)
 
 
@@ -108,10 +115,16 @@ def test_an_import_goes_down_the_house_and_never_up(path):
 
 
 def test_the_tests_of_imports_see_imports():
-    lvq = imports(CORE / "codecs" / "lvq.pyx")
-    assert {"inlay.kernels.table", "inlay.parallel.crew", "inlay.rotation", "inlay.codecs.codec", "numpy"} <= set(lvq)
-    base = imports(CORE / "indexes" / "base.py")
-    assert {"inlay.file", "inlay.arrays", "inlay.parallel.lock", "inlay.progress", "numpy"} <= set(base)
+    lvq = set(imports(CORE / "codecs" / "lvq.pyx"))
+    assert lvq >= {
+        "inlay.kernels.table",
+        "inlay.parallel.crew",
+        "inlay.rotation",
+        "inlay.codecs.codec",
+        "numpy",
+    }
+    base = set(imports(CORE / "indexes" / "base.py"))
+    assert base >= {"inlay.file", "inlay.arrays", "inlay.parallel.lock", "inlay.progress", "numpy"}
     assert "inlay.indexes.base" in imports(CORE / "indexes" / "__init__.py")
     assert resolved(CORE / "indexes" / "x.py", "..", "file") == "inlay.file"
     assert resolved(CORE / "indexes" / "__init__.py", ".", "base") == "inlay.indexes.base"
@@ -208,7 +221,8 @@ def test_what_belongs_together_is_there_together():
 
 def test_files_beyond_the_ceiling_are_reported(record_property):
     """A report and no rule: a file may wait for the day on which it is split."""
-    lengths = {named(path): len(path.read_text().splitlines()) for path in sources(".py", ".pyx", ".pxd", ".hpp")}
+    files = sources(".py", ".pyx", ".pxd", ".hpp")
+    lengths = {named(path): len(path.read_text().splitlines()) for path in files}
     beyond = {name: lines for name, lines in lengths.items() if lines > CEILING}
     for name, lines in sorted(beyond.items()):
         record_property(name, lines)

@@ -1,7 +1,8 @@
 """The only place where arrays from outside are checked and converted.
 
-What comes out is C-contiguous and of one dtype, and nothing in it can mislead a kernel: no NaN, no infinity, no id
-that does not fit. Whatever cannot be converted without a change of meaning is refused, with the row's number.
+What comes out is C-contiguous and of one dtype, and nothing in it can mislead a kernel: no NaN, no infinity,
+no id that does not fit. Whatever cannot be converted without a change of meaning is refused, with the row's
+number.
 """
 
 import operator
@@ -82,7 +83,7 @@ def as_rows(values, Py_ssize_t dim, str name="rows", bint one_row=False):
         For another shape, or a value that is NaN, infinite, or beyond float32.
     """
     array = values
-    if type(array) is not np.ndarray or array.dtype != np.float32 or not array.flags.c_contiguous:
+    if type(array) is not np.ndarray or array.dtype != np.float32 or not _in_order(array.flags):
         array = _as_float32(values, name)
     if array.ndim == 1 and array.size == 0:
         array = array.reshape(0, dim)  # an empty list
@@ -92,13 +93,18 @@ def as_rows(values, Py_ssize_t dim, str name="rows", bint one_row=False):
         raise ValueError(f"{name} must have two dimensions (n, {dim}), not shape {array.shape}")
     if array.shape[1] != dim:
         raise ValueError(
-            f"{name} have {array.shape[1]} dimensions but the index has {dim}; were they made by another model?"
+            f"{name} have {array.shape[1]} dimensions but the index has {dim}; "
+            "were they made by another model?"
         )
     cdef const float[:, ::1] view = array
     cdef Py_ssize_t bad = first_not_finite(view) if view.shape[0] else -1
     if bad >= 0:
         raise ValueError(f"row {bad} of {name} holds a NaN or infinite value")
     return array
+
+
+cdef inline bint _in_order(flags):
+    return flags.c_contiguous and flags.aligned
 
 
 def _as_float32(values, name):
@@ -111,7 +117,7 @@ def _as_float32(values, name):
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must be real numbers, not {array.dtype}")
     with np.errstate(over="ignore"):  # too large becomes infinite, and is refused with its row number
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return np.require(array, np.float32, ["C", "A"])
 
 
 cdef struct Scaling:
@@ -188,7 +194,7 @@ def as_ids(values, str name="ids"):
 
 
 def as_count(value, str name, Py_ssize_t least=1):
-    """Return an integer argument as int; TypeError for another type, ValueError below `least` or beyond 64 bits."""
+    """Return an integer as int; TypeError for another type, ValueError below `least` or beyond 64 bits."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     try:

@@ -1,9 +1,9 @@
 """Ids: which row of an index answers to which number, and filters over them.
 
-An index numbers its rows 0, 1, 2, ... without gaps: these numbers are *slots*, and they change when rows are removed
-(the last row moves into the hole). What a user sees are *ids*, which never change and are never given twice.
-While ids run on from a base (id = base + slot), which is what most indexes have, nothing is stored; otherwise
-there is an array slot -> id and an open hash table id -> slot, at most 23 bytes a row together.
+An index numbers its rows 0, 1, 2, ... without gaps: these numbers are *slots*, and they change when rows are
+removed (the last row moves into the hole). What a user sees are *ids*, which never change and are never given
+twice. While ids run on from a base (id = base + slot), which is what most indexes have, nothing is stored;
+otherwise there is an array slot -> id and an open hash table id -> slot, at most 23 bytes a row together.
 """
 
 import weakref
@@ -13,7 +13,7 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from .arrays import as_ids
-from .tables import Table
+from .tables import Table, allocate
 
 
 cdef inline uint64_t scatter(int64_t key) noexcept nogil:
@@ -48,7 +48,8 @@ class IdFilter:
     Parameters
     ----------
     ids : array_like of int, (n,)
-        The ids that may be returned; order and repetition do not matter, ids an index does not hold are ignored.
+        The ids that may be returned; order and repetition do not matter, ids an index does not hold are
+        ignored.
 
     Notes
     -----
@@ -132,7 +133,7 @@ class IdMap:
     @property
     def nbytes(self):
         """Bytes of the array and the hash table."""
-        return (0 if self._ids is None else self._ids.nbytes) + (0 if self._hash is None else self._hash.nbytes)
+        return sum(part.nbytes for part in (self._ids, self._hash) if part is not None)
 
     def choose(self, ids, n):
         """Return the ids (n,) that n new rows shall have; changes nothing.
@@ -146,7 +147,7 @@ class IdMap:
             self._look_at_loaded()
             if n and self.next_id > 2**63 - n:
                 raise ValueError("there are no ids left above the largest one in use; give ids")
-            return np.arange(n, dtype=np.int64) + (self.next_id if n else 0)
+            return run_of_ids(self.next_id, n) if n else np.empty(0, np.int64)
         ids = as_ids(ids)
         if len(ids) != n:
             raise ValueError(f"{n} rows were given with {len(ids)} ids")
@@ -248,7 +249,8 @@ class IdMap:
         self.version += 1
 
     def _look_at_loaded(self):
-        # A damaged file may name a next id that is in use. Opening does not read the ids, so the first `choose` does.
+        # A damaged file may name a next id that is in use. Opening does not read the ids, so the first
+        # `choose` does.
         if self._loaded:
             self.next_id = max(self.next_id, int(self.array.max(initial=-1)) + 1)
             self._loaded = False
@@ -266,9 +268,21 @@ class IdMap:
             size = 16
             while 2 * size < 3 * (self._n + self._n // 4):
                 size *= 2
-            self._hash = np.full(size, -1, np.int32)
-            hash_insert(self._hash, self._ids.rows, 0)
+            # Published whole: several searches may look for it at once.
+            table = np.full(size, -1, np.int32)
+            hash_insert(table, self._ids.rows, 0)
+            self._hash = table
         return self._hash
+
+
+cdef run_of_ids(int64_t first, Py_ssize_t n):
+    # In memory that goes back to the system: most callers drop the array, and the heap would keep its pages.
+    ids = allocate(n, (), np.int64)
+    cdef int64_t[::1] view = ids
+    cdef Py_ssize_t i
+    for i in range(n):
+        view[i] = first + i
+    return ids
 
 
 def repeated(ids):
@@ -281,7 +295,7 @@ def repeated(ids):
 
 
 def moves(n, slots):
-    """Return (sources, targets) that fill the holes left by removing sorted `slots` of n rows from the end."""
+    """Return (sources, targets) that fill, from the end, gaps left by removing sorted `slots` of n rows."""
     left = n - len(slots)
     targets = slots[slots < left]
     tail = np.ones(n - left, np.bool_)

@@ -1,9 +1,9 @@
 """Tables: the memory under every index, rows of one dtype and shape that grow at the end.
 
-A table's memory is 64-byte aligned, so that a kernel's loads never straddle a cache line. Large tables come straight
-from the operating system, on huge pages where it offers them (random rows then cost one miss, not two), and a
-page is only resident once something was written to it. A table may also lie over an array it does not own,
-such as a mapped file: it is copied when first changed.
+A table's memory is 64-byte aligned, so that a kernel's loads never straddle a cache line. Large tables come
+straight from the operating system, on huge pages where it offers them (random rows then cost one miss, not
+two), and a page is only resident once something was written to it. A table may also lie over an array it does
+not own, such as a mapped file: it is copied when first changed.
 """
 
 import mmap
@@ -99,13 +99,15 @@ class Table:
 
     def _move(self, capacity: int) -> None:
         kept = min(len(self._rows), capacity)
-        memory = _allocate(capacity, self.shape, self._memory.dtype)
+        memory = allocate(capacity, self.shape, self._memory.dtype)
         memory[:kept] = self._rows[:kept]
         self._memory, self._capacity, self._used, self._mine = memory, capacity, kept, True
         self._rows = memory[:kept]
 
 
-def _allocate(n: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def allocate(n: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    """Return an aligned array (n, *shape), not cleared; a large one goes back to the system when freed."""
+    dtype = np.dtype(dtype)
     size = n * dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     raw: Array
     if size >= _LARGE and hasattr(mmap, "MAP_PRIVATE"):

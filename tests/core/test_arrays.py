@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from inlay.arrays import as_count, as_ids, as_rows, normalised
+from inlay.arrays import as_count, as_ids, as_number, as_rows, normalised
 from tests.awkward import KINDS, rows
 
 shapes = st.tuples(st.integers(0, 6), st.integers(1, 6))
@@ -227,3 +227,30 @@ def test_a_count_below_the_least_is_refused():
     for value, least in ((0, 1), (-1, 0), (2, 3)):
         with pytest.raises(ValueError, match=f"rerank must be at least {least}, not {value}"):
             as_count(value, "rerank", least)
+
+
+def test_a_count_beyond_64_bits_is_refused():
+    assert as_count(2**63 - 1, "k") == 2**63 - 1
+    with pytest.raises(ValueError, match=f"k must be at most {2**63 - 1}, not {2**70}"):
+        as_count(2**70, "k")
+
+
+# as_number
+
+
+@pytest.mark.parametrize("value", [7, 2.5, np.float32(2.5), np.int8(-7), np.array(2.5), np.inf, -np.inf])
+def test_numbers_are_real_numbers_of_any_kind(value):
+    found = as_number(value, "radius")
+    assert type(found) is float
+    assert found == value
+
+
+@pytest.mark.parametrize("value", [True, "2.5", None, 1j, [2.5], [[1]]])
+def test_a_number_of_another_type_is_a_type_error(value):
+    with pytest.raises(TypeError, match="radius must be a number, not "):
+        as_number(value, "radius")
+
+
+def test_nan_is_no_number():
+    with pytest.raises(ValueError, match="radius must be a number, not NaN"):
+        as_number(float("nan"), "radius")

@@ -63,9 +63,10 @@ def test_a_spike_is_spread_over_all_coordinates(dim):
         assert max(largest) < 5.5 / dim**0.5
         assert np.mean(fourth) < 3.2
     else:
-        # The fold mixes two windows less well than one window mixes itself.
-        assert max(largest) < (0.7 if dim < 96 else 0.55)
-        assert np.mean(fourth) < 12
+        # The fold mixes two windows less well than one window mixes itself; at one dimension more than a
+        # power of two it undoes the last step of the transform.
+        assert max(largest) < (6 if dim < 200 else 9.5) / dim**0.5
+        assert np.mean(fourth) < (3.1 if dim < 1000 else 3.5)
 
 
 def test_outlier_dimensions_no_longer_stand_out(rng):
@@ -114,7 +115,7 @@ def test_rows_of_any_layout_are_taken_and_left_as_they_were(rng):
 
 
 def test_the_stored_constants_are_what_files_were_written_with():
-    assert (ROUNDS_WHOLE, ROUNDS_FOLDED) == (3, 4)
+    assert (ROUNDS_WHOLE, ROUNDS_FOLDED) == (3, 6)
     whole, folded = (HadamardRotation(dim, 42).apply(np.ones((1, dim), np.float32))[0] for dim in (4, 6))
     np.testing.assert_allclose(whole, reference.rotate(np.ones(4, np.float32), 42))
     np.testing.assert_allclose(folded, reference.rotate(np.ones(6, np.float32), 42))

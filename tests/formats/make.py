@@ -1,7 +1,7 @@
 """Write the golden files of indexes, one of every form, and `answers.json` with what they must answer.
 
 Run it once for a new format version or a new form:  python tests/formats/make.py
-Files that are there already are left as they are: a golden file shows that what was once written stays readable.
+Files that are there already are left as they are: a golden file shows that what was once written can be read.
 Data come from integer arithmetic and not from a random generator, whose stream may change.
 """
 
@@ -23,7 +23,7 @@ DIM = 20
 
 
 def numbers(n: int, dim: int, start: int = 1) -> np.ndarray:
-    """Rows that look like noise and are the same everywhere: a multiplicative generator, top bits as -1 .. 1."""
+    """Rows that look like noise and are the same everywhere: a multiplicative generator, as -1 .. 1."""
     state, values = start, []
     for _ in range(n * dim):
         state = state * 48271 % 2147483647
@@ -73,7 +73,8 @@ def main() -> None:
         (f"{form}-{metric}", with_history(form, metric, number))
         for number, (form, metric) in enumerate((form, METRICS[at % 3]) for at, form in enumerate(FORMS))
     ]
-    made += [("Flat-cosine-empty", FORMS[0].untrained(DIM, "cosine")), ("LVQ4x8-untrained", inlay.LVQIndex(DIM))]
+    made.append(("Flat-cosine-empty", FORMS[0].untrained(DIM, "cosine")))
+    made.append(("LVQ4x8-untrained", inlay.LVQIndex(DIM)))
     for name, index in made:
         file_name = f"{name.replace('=', '-')}.inlay".lower()
         if file_name not in answers:

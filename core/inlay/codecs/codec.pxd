@@ -16,9 +16,9 @@ cdef class Scorer:
     # No true score lies below: estimates that do are raised to it.
     cdef readonly float least
 
-    # Scores of the queries [query, query + n_queries) against the rows [first, first + n): out[a * stride + i].
-    # They may leave out what is the same for all rows of a query: `shift`. `first` is a multiple of 16; with more than
-    # two queries `query` is a multiple of 8, and `out` has room for whole groups of eight.
+    # Scores of the queries [query, query + n_queries) against the rows [first, first + n): out[a * stride +
+    # i]. They may leave out what is the same for all rows of a query: `shift`. `first` is a multiple of 16;
+    # with more than two queries `query` is a multiple of 8, and `out` has room for whole groups of eight.
     cdef void block(
         self, size_t query, size_t n_queries, size_t first, size_t n, float* out, size_t stride, int worker
     ) noexcept nogil
@@ -28,6 +28,9 @@ cdef class Scorer:
 
     # How far the score of `block` may lie above the row's last score, but for one row in some thousands.
     cdef float slack(self, size_t query, int64_t slot) noexcept nogil
+
+    # These rows are the next to be asked for: a hint to fetch them.
+    cdef void expect(self, const int64_t* slots, size_t n) noexcept nogil
 
     # The best scores these codes can give, whole, for the rows named by slots.
     cdef void rows_at(

@@ -1,10 +1,6 @@
 """The contract every codec keeps: rows to codes, codes to rows, and scores."""
 
-import numpy as np
-
 from libc.math cimport INFINITY
-
-from ..contents import field
 
 
 cdef class Codes:
@@ -90,6 +86,9 @@ cdef class Scorer:
 
     cdef float slack(self, size_t query, int64_t slot) noexcept nogil:
         return 0.0
+
+    cdef void expect(self, const int64_t* slots, size_t n) noexcept nogil:
+        pass
 
     cdef void rows_at(
         self, size_t query, const int64_t* slots, size_t n, float* out, int worker

@@ -1,11 +1,12 @@
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ..rotation import HadamardRotation
-from ..tables import Table
-from .codec import Codec, Codes, Scorer
+from .codec import Codec
+from .drift import DRIFT_ROWS, Drift
+from .lvq_codes import Frame
+
+__all__ = ["CLUSTERED", "DRIFT_ROWS", "FORMS", "TRAINING_ROWS", "Drift", "LVQCodec"]
 
 F32 = NDArray[np.float32]
 
@@ -17,12 +18,6 @@ PROBE_ROWS: int
 CLUSTERED_ENERGY: float
 CLUSTERED: int
 ROTATION_GAIN: float
-DRIFT_ROWS: int
-DRIFT_GAIN: float
-
-class LVQCodes(Codes):
-    lines: int
-    def __init__(self, tables: dict[str, Table], lines: int) -> None: ...
 
 class LVQCodec(Codec):
     bits: int
@@ -30,11 +25,8 @@ class LVQCodec(Codec):
     n_means: int
     rotation: HadamardRotation | None
     may_drop_rotation: bool
-    centre: F32 | None
-    means: F32 | None
+    frame: Frame | None
     drift: Drift | None
-    lines: int
-    residual_bytes: int
     def __init__(
         self,
         dim: int,
@@ -45,23 +37,10 @@ class LVQCodec(Codec):
         rotation_seed: int | None,
         may_drop_rotation: bool = False,
     ) -> None: ...
+    @property
+    def centre(self) -> F32: ...
+    @property
+    def means(self) -> F32: ...
 
 def mean_of(rows: F32) -> F32: ...
 def is_clustered(residuals: F32) -> bool: ...
-
-class Drift:
-    level: float
-    count: int
-    squares: float
-    energy: float
-    sums: NDArray[np.float64]
-    def __init__(self, dim: int, level: float) -> None: ...
-    def notices(self, rows: F32, energy: F32) -> bool: ...
-    def take_mean(self) -> F32 | None: ...
-    def state(self) -> tuple[dict[str, Any], NDArray[np.float64]]: ...
-    @classmethod
-    def restored(cls, fields: dict[str, Any], sums: NDArray[np.float64]) -> Drift: ...
-
-class LVQScorer(Scorer):
-    def __init__(self, codec: LVQCodec, queries: F32, codes: LVQCodes, workers: int) -> None: ...
-    def decode_into(self, slots: NDArray[np.int64], out: F32) -> None: ...

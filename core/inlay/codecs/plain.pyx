@@ -6,9 +6,9 @@ Source of the kernels: kernels/float32.hpp. 4 * dim bytes a row.
 import numpy as np
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint8_t
 
-from ..kernels.table cimport Scores, ScoresOf, active
+from ..kernels.table cimport Scores, ScoresOf, active, prefetch_bytes
 from .codec cimport Codec, Codes, Scorer
 
 from ..tables import Table
@@ -34,6 +34,11 @@ cdef class PlainScorer(Scorer):
         self.scores(
             &self.queries[query, 0], n_queries, &self.rows[first, 0], n, self.rows.shape[1], out, stride
         )
+
+    cdef void expect(self, const int64_t* slots, size_t n) noexcept nogil:
+        cdef size_t i
+        for i in range(n):
+            prefetch_bytes(<const uint8_t*>&self.rows[slots[i], 0], self.rows.shape[1] * sizeof(float))
 
     cdef void rows_at(
         self, size_t query, const int64_t* slots, size_t n, float* out, int worker

@@ -28,7 +28,7 @@ LOCK = "writer.lock"
 
 # Stored: changing anything down to the blank line needs a new format version.
 FORMAT = 1
-APPLICATION = 0x494E4C59  # "INLY"
+APPLICATION = 0x494E4C59  # says whose database it is
 SCHEMA = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, metric TEXT NOT NULL, "
     "spec TEXT NOT NULL, dim INTEGER, generation INTEGER NOT NULL, n_kept INTEGER NOT NULL, "

@@ -27,7 +27,7 @@ NO: Sql = ("0", [])
 YES: Sql = ("1", [])
 UNKNOWN: Sql = ("NULL", [])
 
-# Beyond these SQLite's parser gives up: 100 open brackets, expressions 1000 deep, 32766 parameters, long patterns.
+# Beyond these SQLite gives up: 100 open brackets, expressions 1000 deep, 32766 parameters, long patterns.
 _MAX_DEPTH = 10
 _MAX_PARTS = 50
 _MAX_PARAMETERS = 30_000

@@ -25,7 +25,9 @@ from .vectors import I64
 
 EXACT = "Flat"  # the index whose candidates need no second look
 AUTO = "auto"  # EXACT while small, then LARGE:
-LARGE = "LVQ8"  # at 8 bits, the candidates that are scored again hold the true nearest
+# At 8 bits the candidates that are scored again hold the true nearest. 4 bits take two thirds of the time and
+# do as well on sentences and images, but in 200 tight clusters (384 dimensions) they found 58 %, 8 bits all.
+LARGE = "LVQ8"
 _SMALL = 10_000  # rows that an exact scan takes less than a millisecond for
 _NARROW = 16  # dimensions below which codes save next to nothing
 

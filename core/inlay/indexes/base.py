@@ -1,8 +1,9 @@
 """The contract that every index keeps, whatever its family.
 
-A family says how rows are stored and searched by *slot*, the row's place in storage; everything around that lives here
-once: checking what comes in, ids, filters, locking, undoing what failed, files. Searches run together; a change waits
-for them and excludes them. Inside, a score is smaller-is-nearer; the public face gives the metric's own value.
+A family says how rows are stored and searched by *slot*, the row's place in storage; everything around that
+lives here once: checking what comes in, ids, filters, locking, undoing what failed, files. Searches run
+together; a change waits for them and excludes them. Inside, a score is smaller-is-nearer; the public face
+gives the metric's own value.
 """
 
 import operator
@@ -150,7 +151,7 @@ class Index(ABC):
 
     @property
     def metric(self) -> str:
-        """"l2", "ip" or "cosine"."""
+        """The metric: "l2", "ip" or "cosine"."""
         return self._metric
 
     @property
@@ -165,7 +166,7 @@ class Index(ABC):
 
     @property
     def ids(self) -> I64:
-        """The ids in storage order, int64 (n,); a boolean mask for `search` or `remove` follows this order."""
+        """The ids in storage order, int64 (n,); the order that boolean masks follow."""
         with self._lock.shared():
             return np.array(self._ids.array)
 
@@ -210,8 +211,8 @@ class Index(ABC):
         ----------
         rows : array_like, (n, dim)
         progress : bool, callable or None
-            True draws a bar, False is silent, a callable receives (done, total); None draws one when the work is
-            long and stderr is a terminal.
+            True draws a bar, False is silent, a callable receives (done, total); None draws one when the work
+            is long and stderr is a terminal.
 
         Raises
         ------
@@ -426,7 +427,7 @@ class Index(ABC):
     def search_and_reconstruct(
         self, queries: npt.ArrayLike, k: int, *, allowed: Allowed = None, **effort: Any
     ) -> tuple[F32, I64, F32]:
-        """Search, and return the found rows too: (distances, ids, float32 (n, k, dim)); NaN where there is none."""
+        """Search, and return (distances, ids, rows): float32 (n, k, dim), NaN where there is none."""
         with self._lock.shared():
             distances, found = self.search(queries, k, allowed=allowed, **effort)
             rows = np.full((*found.shape, self.dim), np.nan, np.float32)
@@ -453,8 +454,9 @@ class Index(ABC):
         ----------
         path : path-like
         mmap : bool
-            Map the file and read what a search touches when it touches it; the file must then stay as it is, and
-            only its header is verified (`inlay.file.verify` checks the rest). False reads and verifies all of it.
+            Map the file and read what a search touches when it touches it; the file must then stay as it is,
+            and only its header is verified (`inlay.file.verify` checks the rest). False reads and verifies
+            all of it.
 
         Raises
         ------

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import as_count, as_ids
-from ..codecs.codec import Codec, Codes, Scorer
+from ..codecs.codec import Codec, Scorer
 from ..codecs.lvq import FORMS, LVQCodec
 from ..codecs.plain import PlainCodec
 from ..contents import FormatError, Sections, field
@@ -16,7 +16,6 @@ from ..parallel.crew import get_num_threads
 from ..progress import Progress
 from . import scan
 from .base import F32, I64, Index
-
 
 # Rows from which one query is spread over threads: below, waking them costs more than they save.
 SPREAD = 32_768
@@ -92,7 +91,15 @@ class ScanIndex(Index):
             exact, rows = self._parts[-1]
             last = scanner if exact is codec else exact.scorer(queries, rows, threads)
         return scan.search(
-            scanner, last, len(self), k, max(k, candidates), allowed, self._ids.stored, self._ids.base, threads
+            scanner,
+            last,
+            len(self),
+            k,
+            max(k, candidates),
+            allowed,
+            self._ids.stored,
+            self._ids.base,
+            threads,
         )
 
     def _range(self, queries: F32, radii: F32, allowed: Bits | None) -> tuple[I64, F32, I64]:
@@ -101,9 +108,7 @@ class ScanIndex(Index):
         codec, codes = self._parts[-1]
         threads = get_num_threads()
         scorer = codec.scorer(queries, codes, threads)
-        return scan.range_search(
-            scorer, len(self), radii, allowed, self._ids.stored, self._ids.base, threads
-        )
+        return scan.range_search(scorer, len(self), radii, allowed, self._ids.stored, self._ids.base, threads)
 
     def _decode(self, slots: I64) -> F32:
         codec, codes = self._parts[-1]
@@ -159,7 +164,7 @@ class FlatIndex(ScanIndex):
 
 
 class LVQIndex(ScanIndex):
-    """Locally-adaptive vector quantisation, scanned whole: each row on its own grid of 4 or 8 bits a dimension.
+    """Locally-adaptive vector quantisation, scanned whole: each row on its own grid of 4 or 8 bits.
 
     Parameters
     ----------
@@ -168,14 +173,15 @@ class LVQIndex(ScanIndex):
     bits : {4, 8}
         Of the first level, which every search reads.
     residual_bits : {0, 4, 8}
-        Of the second level, which only a search's candidates meet: 0 with 4 or 8 bits, 4 or 8 with 4, 8 with 8.
+        Of the second level, which only a search's candidates meet: 0 with 4 or 8 bits, 4 or 8 with 4, 8 with
+        8.
     n_means : int, 1 .. 256, or None
-        How many means rows are coded about. Many suit data in tight, distinct clusters; None looks at a sample
-        when training and takes 64 for such data, else 1. Means are added by themselves when new rows drift away
-        from the old.
+        How many means rows are coded about. Many suit data in tight, distinct clusters; None looks at a
+        sample when training and takes 64 for such data, else 1. Means are added by themselves when new rows
+        drift away from the old.
     rotation : bool or None
-        Rotate rows at random first, so that no dimension stands out: the largest single gain at 4 bits where some
-        do. None keeps it if it lowers the error of a training sample, or if that is too small to tell.
+        Rotate rows at random first, so that no dimension stands out: the largest single gain at 4 bits where
+        some do. None keeps it if it lowers the error of a training sample, or if that is too small to tell.
     vectors : {None, "float32"}
         "float32" keeps the rows themselves too (4 * dim bytes a row, cold) and scores candidates exactly.
 
@@ -183,14 +189,14 @@ class LVQIndex(ScanIndex):
     ----------
     rerank : int or None
         Effort: how many candidates of the scan are scored again, at most, with everything the index has. None
-        is max(10 k, 100) for 4 bits and max(3 k, 30) for 8; 0 trusts the scan. The nearest come first, and it
+        is max(5 k, 50) for 4 bits and max(3 k, 30) for 8; 0 trusts the scan. The nearest come first, and it
         ends early once the error of the scan leaves the others no chance.
 
     Notes
     -----
-    dim * bits / 8 + 9 (+ 4 for "l2") bytes a row are hot, dim * residual_bits / 8 + 4 cold. With a second level
-    distances are those to the row that `reconstruct` gives; with one they are unbiased estimates of the true
-    ones, as they are without `rerank`.
+    dim * bits / 8 + 9 (+ 4 for "l2") bytes a row are hot, dim * residual_bits / 8 + 4 cold. With a second
+    level distances are those to the row that `reconstruct` gives; with one they are unbiased estimates of the
+    true ones, as they are without `rerank`.
 
     References
     ----------
@@ -262,7 +268,7 @@ class LVQIndex(ScanIndex):
 
     @property
     def vectors(self) -> str | None:
-        """"float32" when the rows themselves are kept."""
+        """What is kept of the rows themselves: "float32" or None."""
         return "float32" if len(self._parts) > 1 else None
 
     @property
@@ -278,7 +284,9 @@ class LVQIndex(ScanIndex):
         """Return the grid step of each id's first level, float32 (n,): its error is at most half of it.
 
         The second level's step is this over 2^residual_bits. With `rotation` the bound holds for rotated
-        coordinates.
+        coordinates. Codes of 4 bits without a second level have fitted grids, which may end before a row's
+        largest and smallest coordinates: there the bound holds inside the grid, and what lies beyond is off
+        by its distance to the grid's end.
         """
         wanted = as_ids(ids)
         with self._lock.shared():
@@ -290,7 +298,7 @@ class LVQIndex(ScanIndex):
 
     @property
     def spec(self) -> str:
-        """"LVQ8", "LVQ4x8" and the like."""
+        """The form: "LVQ8", "LVQ4x8" and the like."""
         form = {value: name for name, value in FORMS.items()}
         return "LVQ" + form[self.bits, self.residual_bits]
 
@@ -303,7 +311,7 @@ class LVQIndex(ScanIndex):
         return {"bits": bits, "residual_bits": residual_bits}
 
     def _candidates(self, k: int, effort: dict[str, Any]) -> int:
-        wanted = effort["rerank"] if "rerank" in effort else self._rerank
+        wanted = effort.get("rerank", self._rerank)
         if wanted is None:
-            return max(10 * k, 100) if self.bits == 4 else max(3 * k, 30)
+            return max(5 * k, 50) if self.bits == 4 else max(3 * k, 30)
         return max(int(wanted), k) if wanted else 0

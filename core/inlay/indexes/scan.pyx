@@ -2,11 +2,13 @@
 
     for each group of queries (and each part of the rows, when queries are too few to keep all threads busy)
         for each run of rows that fits the cache:  Scorer.block -> scores -> Best.take (threshold, compress)
-    for each query:  the best `candidates`, nearest first -> Scorer.rows_at -> the k best of these, ties by id;
-        ends early once the scan's scores leave no hope to those that remain: Scorer.slack
+    for each query:  the best `candidates`, nearest first -> Scorer.rows_at -> the k best of these, ties by
+    id;
+        passes over those whose scan score leaves no hope by now: Scorer.slack
 
-Any codec with a `Scorer` is searched by this one loop. Results depend neither on how rows and queries are cut into
-runs nor on the number of threads: each query's candidates are exactly its best ones in the order (score, id).
+Any codec with a `Scorer` is searched by this one loop. Results depend neither on how rows and queries are cut
+into runs nor on the number of threads: each query's candidates are exactly its best ones in the order (score,
+id).
 """
 
 import numpy as np
@@ -20,19 +22,23 @@ from libcpp.vector cimport vector
 from ..codecs.codec cimport Scorer
 from ..ids cimport Bits
 from ..kernels.table cimport Best, Heap, active, score_of, slot_of
-from ..parallel.crew cimport split, thread_count
+from ..parallel.crew cimport split
 
 
 # Queries that pass over the rows together: the rows then come from memory once for all of them.
 cdef enum:
     GROUP = 64
-# Queries whose scores of a run are made and looked at together, and rows in a run: 8 KiB of scores, which stay in the
-# first cache. A query or two take longer runs, whose codes come from memory in one stream.
+# Queries whose scores of a run are made and looked at together, and rows in a run: 8 KiB of scores, which
+# stay in the first cache. A query or two take longer runs, whose codes come from memory in one stream.
 cdef enum:
     FEW = 8
-    RUN = 256
+    RUN = 512
     LONG_RUN = 4096
     RUN_SCORES = 8192
+# Candidates that are sent for before they are scored: their rows lie far apart, and one by one each would be
+# waited for.
+cdef enum:
+    AHEAD = 24
 # Rows in a part when one query is spread over threads: less would cost more to wake a thread than it saves.
 cdef enum:
     LEAST_PART = 16384
@@ -46,7 +52,7 @@ cdef struct Job:
     const uint64_t* allowed
     const int64_t* ids    # of slots, for ties and results; null when id = base + slot
     int64_t base
-    Best* best            # of each (worker, query of its group), or (part, query) when there are several parts
+    Best* best            # of each (worker, query of its group), or (part, query) with several parts
     uint64_t* keys
     float* scores         # RUN_SCORES a worker
     float* distances      # results
@@ -65,7 +71,9 @@ cdef inline void take(
             best[done + a].take(active().collect, scores + a * n, n, <unsigned int>first, job.allowed)
 
 
-cdef void scan_rows(Job* job, Best* best, size_t query, size_t n_queries, size_t begin, size_t end, int worker) noexcept nogil:
+cdef void scan_rows(
+    Job* job, Best* best, size_t query, size_t n_queries, size_t begin, size_t end, int worker
+) noexcept nogil:
     # With a filter, blocks of 16 rows that hold no allowed row are skipped.
     cdef float* scores = job.scores + <size_t>worker * RUN_SCORES
     cdef size_t most = LONG_RUN if job.n_queries <= 2 else RUN, first = begin, next, last
@@ -91,13 +99,33 @@ cdef inline bint sixteen(const uint64_t* bits, size_t slot) noexcept nogil:
     return (bits[slot // 64] >> (slot % 64)) & 0xFFFF != 0
 
 
+cdef void settle(Job* job, Best* best) noexcept nogil:
+    # Put the candidates in order, and send for the first of them: some queries' worth of other work comes
+    # between.
+    cdef size_t first
+    best.finish()
+    if job.last != NULL:
+        for first in range(0, 24, 8):  # AHEAD
+            send_for(job, best, first)
+
+
+cdef inline void send_for(Job* job, const Best* best, size_t first) noexcept nogil:
+    cdef size_t n, i
+    cdef int64_t[8] slots
+    if first >= best.size:
+        return
+    n = best.size - first if best.size - first < 8 else 8
+    for i in range(n):
+        slots[i] = slot_of(best.keys[first + i])
+    (<Scorer>job.last).expect(slots, n)
+
+
 cdef void finish(Job* job, Best* best, size_t query, int worker) noexcept nogil:
     # From candidates to results: score again where that says more, order, translate slots to ids.
     cdef size_t i, n
     cdef float* distances = job.distances + query * job.k
     cdef int64_t* found = job.found + query * job.k
     cdef Heap nearest
-    best.finish()
     n = best.size if best.size < job.k else job.k
     # The candidates' buffer has room for the results behind them.
     nearest.start(best.keys + best.size, n, job.ids)
@@ -116,7 +144,8 @@ cdef void finish(Job* job, Best* best, size_t query, int worker) noexcept nogil:
 
 
 cdef void complete(Scorer scan, Best* best, Heap* nearest, size_t query) noexcept nogil:
-    # Scores that differ may be equal once the part that `block` left out is added: ties are settled after that.
+    # Scores that differ may be equal once the part that `block` left out is added: ties are settled after
+    # that.
     cdef size_t i
     cdef float score, shift = scan.shift(query)
     for i in range(best.size):
@@ -128,27 +157,39 @@ cdef void complete(Scorer scan, Best* best, Heap* nearest, size_t query) noexcep
 
 
 cdef void rescore(Job* job, Best* best, Heap* nearest, size_t query, int worker) noexcept nogil:
-    cdef size_t done, tile, i
+    # Eight candidates at a time; AHEAD of them are always on their way from memory.
+    cdef size_t at = 0, ahead = AHEAD, n, i
     cdef int64_t[8] slots
     cdef float[8] scores
-    cdef float shift = (<Scorer>job.scan).shift(query)
-    cdef bint hope
-    for done in range(0, best.size, 8):
-        tile = best.size - done if best.size - done < 8 else 8
-        hope = not nearest.full()
-        for i in range(tile):
-            slots[i] = slot_of(best.keys[done + i])
-            if not hope:
-                hope = (
-                    score_of(best.keys[done + i]) + shift - (<Scorer>job.scan).slack(query, slots[i])
-                    <= nearest.worst()
-                )
-        if not hope:
-            break
-        (<Scorer>job.last).rows_at(query, slots, tile, scores, worker)
-        for i in range(tile):
+    n = hopeful(job, best, nearest, query, &at, slots)
+    while n:
+        send_for(job, best, ahead)
+        ahead += 8
+        (<Scorer>job.last).rows_at(query, slots, n, scores, worker)
+        for i in range(n):
             nearest.push(scores[i], <unsigned int>slots[i])
+        n = hopeful(job, best, nearest, query, &at, slots)
     nearest.finish()
+
+
+cdef inline size_t hopeful(
+    Job* job, const Best* best, Heap* nearest, size_t query, size_t* at, int64_t* slots
+) noexcept nogil:
+    # The next eight candidates, from number `at` on, that may be among the nearest for all that is known: not
+    # simply all up to the first without hope, since one with a coarser grid may follow.
+    cdef size_t n = 0
+    cdef uint64_t key
+    cdef float shift = (<Scorer>job.scan).shift(query), least
+    while at[0] < best.size and n < 8:
+        key = best.keys[at[0]]
+        at[0] += 1
+        if nearest.full():
+            least = score_of(key) + shift - (<Scorer>job.scan).slack(query, slot_of(key))
+            if least > nearest.worst():
+                continue
+        slots[n] = slot_of(key)
+        n += 1
+    return n
 
 
 cdef void search_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
@@ -165,7 +206,11 @@ cdef void search_piece(void* context, size_t begin, size_t end, int worker) noex
             job.best[slot + a].start(job.keys + (slot + a) * room, job.candidates, job.ids)
         scan_rows(job, job.best + slot, query, n_queries, first, last, worker)
         if job.parts == 1:
+            # One query's candidates arrive while another's are scored.
+            settle(job, job.best + slot)
             for a in range(n_queries):
+                if a + 1 < n_queries:
+                    settle(job, job.best + slot + a + 1)
                 finish(job, job.best + slot + a, query + a, worker)
 
 
@@ -175,6 +220,7 @@ cdef void merge_piece(void* context, size_t begin, size_t end, int worker) noexc
     for query in range(begin, end):
         for part in range(1, job.parts):
             job.best[query].merge(job.best[part * job.n_queries + query])
+        settle(job, job.best + query)
         finish(job, job.best + query, query, worker)
 
 

@@ -3,9 +3,9 @@
 //     squared L2       score(q, x) = sum over i of (q[i] - x[i])^2
 //     inner product    score(q, x) = -sum over i of q[i] * x[i]
 //
-// A tile keeps Q x R sums in registers while it walks the dimensions once. Every sum has one accumulator, walked
-// in the same order whatever the tile, so a score does not depend on how many queries or rows share the call.
-// The levels differ from one another by rounding alone.
+// A tile keeps Q x R sums in registers while it walks the dimensions once. Every sum has one accumulator,
+// walked in the same order whatever the tile, so a score does not depend on how many queries or rows share
+// the call. The levels differ from one another by rounding alone.
 #pragma once
 
 #include "kernels/isa.hpp"
@@ -19,9 +19,9 @@ using Scores = void (*)(const float* queries, std::size_t n_queries, const float
 using ScoresOf = void (*)(const float* query, const float* rows, const std::int64_t* ids, std::size_t n,
                           std::size_t dim, float* out);
 
-// Rows that lie one after the other are a single stream, but a tile of them reads as several short ones, which the
-// processor does not follow (114 ns a row of 384 dimensions from memory). Asking for the stream's bytes in order, two
-// pages ahead, makes it 46 ns, the speed of memory itself.
+// Rows that lie one after the other are a single stream, but a tile of them reads as several short ones,
+// which the processor does not follow (114 ns a row of 384 dimensions from memory). Asking for the stream's
+// bytes in order, two pages ahead, makes it 46 ns, the speed of memory itself.
 template <int BYTES>
 INLAY_INLINE void look_ahead(const float* rows, std::size_t floats) {
     const char* next = reinterpret_cast<const char*>(rows + floats) + 8192;
@@ -64,7 +64,8 @@ struct Avx2 {
                                              __m256i mask, __m256 (&sum)[Q][R]) {
         __m256 u[Q];
 #pragma GCC unroll 8
-        for (int a = 0; a < Q; ++a) u[a] = LANES ? _mm256_maskload_ps(q[a] + i, mask) : _mm256_loadu_ps(q[a] + i);
+        for (int a = 0; a < Q; ++a)
+            u[a] = LANES ? _mm256_maskload_ps(q[a] + i, mask) : _mm256_loadu_ps(q[a] + i);
 #pragma GCC unroll 8
         for (int b = 0; b < R; ++b) {
             const __m256 v = LANES ? _mm256_maskload_ps(x[b] + i, mask) : _mm256_loadu_ps(x[b] + i);
@@ -104,7 +105,8 @@ struct Avx512 {
                                                __mmask16 mask, __m512 (&sum)[Q][R]) {
         __m512 u[Q];
 #pragma GCC unroll 8
-        for (int a = 0; a < Q; ++a) u[a] = LANES ? _mm512_maskz_loadu_ps(mask, q[a] + i) : _mm512_loadu_ps(q[a] + i);
+        for (int a = 0; a < Q; ++a)
+            u[a] = LANES ? _mm512_maskz_loadu_ps(mask, q[a] + i) : _mm512_loadu_ps(q[a] + i);
 #pragma GCC unroll 8
         for (int b = 0; b < R; ++b) {
             const __m512 v = LANES ? _mm512_maskz_loadu_ps(mask, x[b] + i) : _mm512_loadu_ps(x[b] + i);
@@ -188,58 +190,58 @@ struct Neon {
 };
 #endif
 
-// The walk over tiles is the same text for every level, but a target does not reach through a template argument,
-// so each level gets its own copy of it.
-#define INLAY_FLOAT32_LEVEL(TARGET, ARCH, SUFFIX)                                                              \
-    template <bool L2, bool AHEAD, int Q, int R>                                                              \
-    TARGET INLAY_INLINE void strip_##SUFFIX(const float* queries, const float* rows, std::size_t n_rows,      \
-                                            std::size_t dim, float* out, std::size_t out_stride) {            \
-        const float* q[Q];                                                                                    \
-        for (int a = 0; a < Q; ++a) q[a] = queries + a * dim;                                                 \
-        std::size_t r = 0;                                                                                    \
-        const float* x[R];                                                                                    \
-        for (; r + R <= n_rows; r += R) {                                                                     \
-            for (int b = 0; b < R; ++b) x[b] = rows + (r + b) * dim;                                          \
-            ARCH::tile<L2, AHEAD, Q, R>(q, x, dim, out + r, out_stride);                                             \
-        }                                                                                                     \
-        for (; r < n_rows; ++r) {                                                                             \
-            x[0] = rows + r * dim;                                                                            \
-            ARCH::tile<L2, false, Q, 1>(q, x, dim, out + r, out_stride);                                             \
-        }                                                                                                     \
-    }                                                                                                         \
-    template <bool L2>                                                                                        \
-    TARGET inline void scores_##SUFFIX(const float* queries, std::size_t n_queries, const float* rows,        \
-                                       std::size_t n_rows, std::size_t dim, float* out,                       \
-                                       std::size_t out_stride) {                                              \
-        /* A few rows stay in the first cache while all queries pass over them. */                            \
-        constexpr std::size_t kStrip = 4 * ARCH::kRows;                                                       \
-        for (std::size_t r = 0; n_queries > 1 && r < n_rows; r += kStrip) {                                   \
-            const std::size_t n = n_rows - r < kStrip ? n_rows - r : kStrip;                                  \
-            std::size_t a = 0;                                                                                \
-            for (; a + ARCH::kQueries <= n_queries; a += ARCH::kQueries)                                      \
-                strip_##SUFFIX<L2, false, ARCH::kQueries, ARCH::kRows>(queries + a * dim, rows + r * dim, n, dim,    \
-                                                                out + a * out_stride + r, out_stride);        \
-            for (; a < n_queries; ++a)                                                                        \
-                strip_##SUFFIX<L2, false, 1, ARCH::kRowsOfOne>(queries + a * dim, rows + r * dim, n, dim,            \
-                                                        out + a * out_stride + r, out_stride);                \
-        }                                                                                                     \
-        if (n_queries == 1)                                                                                   \
-            strip_##SUFFIX<L2, true, 1, ARCH::kRowsOfOne>(queries, rows, n_rows, dim, out, out_stride);             \
-    }                                                                                                         \
-    template <bool L2>                                                                                        \
-    TARGET inline void scores_of_##SUFFIX(const float* query, const float* rows, const std::int64_t* ids,     \
-                                          std::size_t n, std::size_t dim, float* out) {                       \
-        constexpr int R = ARCH::kRowsOfOne;                                                                   \
-        const float* x[R];                                                                                    \
-        std::size_t j = 0;                                                                                    \
-        for (; j + R <= n; j += R) {                                                                          \
-            for (int b = 0; b < R; ++b) x[b] = rows + static_cast<std::size_t>(ids[j + b]) * dim;             \
-            ARCH::tile<L2, false, 1, R>(&query, x, dim, out + j, 0);                                                 \
-        }                                                                                                     \
-        for (; j < n; ++j) {                                                                                  \
-            x[0] = rows + static_cast<std::size_t>(ids[j]) * dim;                                             \
-            ARCH::tile<L2, false, 1, 1>(&query, x, dim, out + j, 0);                                                 \
-        }                                                                                                     \
+// The walk over tiles is the same text for every level, but a target does not reach through a template
+// argument, so each level gets its own copy of it.
+#define INLAY_FLOAT32_LEVEL(TARGET, ARCH, SUFFIX)                                                         \
+    template <bool L2, bool AHEAD, int Q, int R>                                                          \
+    TARGET INLAY_INLINE void strip_##SUFFIX(const float* queries, const float* rows, std::size_t n_rows,  \
+                                            std::size_t dim, float* out, std::size_t out_stride) {        \
+        const float* q[Q];                                                                                \
+        for (int a = 0; a < Q; ++a) q[a] = queries + a * dim;                                             \
+        std::size_t r = 0;                                                                                \
+        const float* x[R];                                                                                \
+        for (; r + R <= n_rows; r += R) {                                                                 \
+            for (int b = 0; b < R; ++b) x[b] = rows + (r + b) * dim;                                      \
+            ARCH::tile<L2, AHEAD, Q, R>(q, x, dim, out + r, out_stride);                                  \
+        }                                                                                                 \
+        for (; r < n_rows; ++r) {                                                                         \
+            x[0] = rows + r * dim;                                                                        \
+            ARCH::tile<L2, false, Q, 1>(q, x, dim, out + r, out_stride);                                  \
+        }                                                                                                 \
+    }                                                                                                     \
+    template <bool L2>                                                                                    \
+    TARGET inline void scores_##SUFFIX(const float* queries, std::size_t n_queries, const float* rows,    \
+                                       std::size_t n_rows, std::size_t dim, float* out,                   \
+                                       std::size_t out_stride) {                                          \
+        /* A few rows stay in the first cache while all queries pass over them. */                        \
+        constexpr std::size_t kStrip = 4 * ARCH::kRows;                                                   \
+        for (std::size_t r = 0; n_queries > 1 && r < n_rows; r += kStrip) {                               \
+            const std::size_t n = n_rows - r < kStrip ? n_rows - r : kStrip;                              \
+            std::size_t a = 0;                                                                            \
+            for (; a + ARCH::kQueries <= n_queries; a += ARCH::kQueries)                                  \
+                strip_##SUFFIX<L2, false, ARCH::kQueries, ARCH::kRows>(                                   \
+                    queries + a * dim, rows + r * dim, n, dim, out + a * out_stride + r, out_stride);     \
+            for (; a < n_queries; ++a)                                                                    \
+                strip_##SUFFIX<L2, false, 1, ARCH::kRowsOfOne>(queries + a * dim, rows + r * dim, n, dim, \
+                                                               out + a * out_stride + r, out_stride);     \
+        }                                                                                                 \
+        if (n_queries == 1)                                                                               \
+            strip_##SUFFIX<L2, true, 1, ARCH::kRowsOfOne>(queries, rows, n_rows, dim, out, out_stride);   \
+    }                                                                                                     \
+    template <bool L2>                                                                                    \
+    TARGET inline void scores_of_##SUFFIX(const float* query, const float* rows, const std::int64_t* ids, \
+                                          std::size_t n, std::size_t dim, float* out) {                   \
+        constexpr int R = ARCH::kRowsOfOne;                                                               \
+        const float* x[R];                                                                                \
+        std::size_t j = 0;                                                                                \
+        for (; j + R <= n; j += R) {                                                                      \
+            for (int b = 0; b < R; ++b) x[b] = rows + static_cast<std::size_t>(ids[j + b]) * dim;         \
+            ARCH::tile<L2, false, 1, R>(&query, x, dim, out + j, 0);                                      \
+        }                                                                                                 \
+        for (; j < n; ++j) {                                                                              \
+            x[0] = rows + static_cast<std::size_t>(ids[j]) * dim;                                         \
+            ARCH::tile<L2, false, 1, 1>(&query, x, dim, out + j, 0);                                      \
+        }                                                                                                 \
     }
 
 INLAY_FLOAT32_LEVEL(, Scalar, scalar)

@@ -22,13 +22,17 @@ INLAY_INLINE void rounds(float* x, std::size_t n, std::size_t from) {
         }
 }
 
-inline void transform_scalar(float* x, std::size_t n) { rounds(x, n, 1); }
+inline void transform_scalar(float* x, std::size_t n) {
+    rounds(x, n, 1);
+}
 
 #if defined(INLAY_X86)
-// Distances 1, 2 and 4 inside a register: the partner of each lane beside the lane itself, negated in the upper one.
+// Distances 1, 2 and 4 inside a register: the partner of each lane beside the lane itself, negated in the
+// upper one.
 INLAY_AVX2 inline void transform_avx2(float* x, std::size_t n) {
     if (n < 8) return rounds(x, n, 1);
-    const __m256 odd = _mm256_castsi256_ps(_mm256_setr_epi32(0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN));
+    const __m256 odd =
+        _mm256_castsi256_ps(_mm256_setr_epi32(0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN, 0, INT32_MIN));
     const __m256 upper2 =
         _mm256_castsi256_ps(_mm256_setr_epi32(0, 0, INT32_MIN, INT32_MIN, 0, 0, INT32_MIN, INT32_MIN));
     const __m256 upper4 =

@@ -1,8 +1,8 @@
 // What this CPU can do, and the marks that compile one function for one level of it.
 //
 // All levels of a kernel stand in one translation unit, each function with its own target, so nothing outside
-// a marked function is ever compiled for a CPU that may not be there. A level is chosen once (table.pyx); a CPU
-// that has only a part of a level's list counts as the level below.
+// a marked function is ever compiled for a CPU that may not be there. A level is chosen once (table.pyx); a
+// CPU that has only a part of a level's list counts as the level below.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,9 @@
 // AVX2 with FMA and F16C: Haswell, Zen 1 and later.
 #define INLAY_AVX2 __attribute__((target("avx2,fma,f16c,popcnt,bmi,bmi2")))
 // AVX-512 with VNNI and VPOPCNTDQ: Ice Lake, Zen 4 and later.
-#define INLAY_AVX512                                                                                          \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi,bmi2")))
+#define INLAY_AVX512       \
+    __attribute__((target( \
+        "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi,bmi2")))
 #elif defined(__aarch64__)
 #define INLAY_NEON 1
 #include <arm_neon.h>

@@ -3,9 +3,9 @@
 //     r ~ low + step * c                        c in 0 .. 2^bits - 1, one a dimension     (first level)
 //       ~ low + step2 * (c * 2^bits2 + c2)      step2 = step / 2^bits2, c2 signed         (second level)
 //
-// These loops are plain C++ over 16 lanes; every level compiles the same text with its own vectors. Sums are kept
-// in 16 lanes and added up in one fixed order, and nothing is fused, so all levels give the same bits: a file made
-// on one CPU is the file made on another.
+// These loops are plain C++ over 16 lanes; every level compiles the same text with its own vectors. Sums are
+// kept in 16 lanes and added up in one fixed order, and nothing is fused, so all levels give the same bits: a
+// file made on one CPU is the file made on another.
 #pragma once
 
 #include <cmath>
@@ -26,18 +26,18 @@ INLAY_INLINE float lane_total(const float* lanes) {
 }
 
 // Walk `dim` dimensions 16 lanes at a time; BODY sees i (dimension) and j (lane).
-#define INLAY_LANES(dim, ...)                                                                                 \
-    {                                                                                                         \
-        std::size_t base = 0;                                                                                 \
-        for (; base + kLanes <= (dim); base += kLanes)                                                        \
-            for (std::size_t j = 0; j < kLanes; ++j) {                                                        \
-                const std::size_t i = base + j;                                                               \
-                __VA_ARGS__                                                                                   \
-            }                                                                                                 \
-        for (std::size_t j = 0; base + j < (dim); ++j) {                                                      \
-            const std::size_t i = base + j;                                                                   \
-            __VA_ARGS__                                                                                       \
-        }                                                                                                     \
+#define INLAY_LANES(dim, ...)                            \
+    {                                                    \
+        std::size_t base = 0;                            \
+        for (; base + kLanes <= (dim); base += kLanes)   \
+            for (std::size_t j = 0; j < kLanes; ++j) {   \
+                const std::size_t i = base + j;          \
+                __VA_ARGS__                              \
+            }                                            \
+        for (std::size_t j = 0; base + j < (dim); ++j) { \
+            const std::size_t i = base + j;              \
+            __VA_ARGS__                                  \
+        }                                                \
     }
 
 struct Grid {
@@ -81,8 +81,9 @@ INLAY_INLINE Fit measure(const float* r, std::size_t dim, Grid grid, float top) 
     return {lane_total(error), lane_total(code), lane_total(code2), lane_total(product)};
 }
 
-// Bounds that lose less than min-max: shrink the range about its mean by each factor, refit low and step by least
-// squares a few times, keep the best. The factor 1 without refit is min-max itself, so this is never worse.
+// Bounds that lose less than min-max: shrink the range about its mean by each factor, refit low and step by
+// least squares a few times, keep the best. The factor 1 without refit is min-max itself, so this is never
+// worse.
 INLAY_INLINE Grid multi_start_body(const float* r, std::size_t dim, float top) {
     constexpr float kShrink[] = {1.0f, 0.9f, 0.8f, 0.7f, 0.6f, 0.5f};
     constexpr int kRefits = 3;
@@ -136,8 +137,8 @@ INLAY_INLINE void residual_body(const float* r, const std::uint8_t* codes, std::
 }
 
 // rhat from one or both levels: low + step * (codes * scale2 + codes2); codes2 null for one level (scale2 1).
-INLAY_INLINE void expand_body(const std::uint8_t* codes, const std::int8_t* codes2, std::size_t dim, float low,
-                              float step, std::int32_t scale2, const float* mean, float* out) {
+INLAY_INLINE void expand_body(const std::uint8_t* codes, const std::int8_t* codes2, std::size_t dim,
+                              float low, float step, std::int32_t scale2, const float* mean, float* out) {
     if (codes2 == nullptr)
         for (std::size_t i = 0; i < dim; ++i)
             out[i] = mean[i] + (low + step * static_cast<float>(static_cast<std::int32_t>(codes[i])));
@@ -156,7 +157,8 @@ INLAY_INLINE void unpack_nibbles_body(const std::uint8_t* packed, std::size_t di
     }
 }
 
-// What the rows of a run need beside their integer products: see codecs/lvq.pyx. norms and selectors may be null.
+// What the rows of a run need beside their integer products: see codecs/lvq.pyx. norms and selectors may be
+// null.
 struct Constants {
     const float *steps, *lows, *norms;
     const std::uint8_t* selectors;
@@ -174,8 +176,8 @@ INLAY_INLINE void estimate_as(const std::int32_t* dots, std::size_t n, Constants
     }
 }
 
-INLAY_INLINE void estimate_body(const std::int32_t* dots, std::size_t n, Constants rows, float scale, float sum,
-                                const float* offsets, float* out) {
+INLAY_INLINE void estimate_body(const std::int32_t* dots, std::size_t n, Constants rows, float scale,
+                                float sum, const float* offsets, float* out) {
     if (rows.norms != nullptr && rows.selectors != nullptr)
         estimate_as<true, true>(dots, n, rows, scale, sum, offsets, out);
     else if (rows.norms != nullptr)
@@ -189,17 +191,19 @@ INLAY_INLINE void estimate_body(const std::int32_t* dots, std::size_t n, Constan
 using Estimate = void (*)(const std::int32_t* dots, std::size_t n, Constants rows, float scale, float sum,
                           const float* offsets, float* out);
 
-// Queries as a scan takes them: int8 values (of one, or of eight interleaved as codes.hpp says) and what turns
-// integer products into scores. Offsets of query a begin at offsets + a * offset_stride.
+// Queries as a scan takes them: int8 values (of one, or of eight interleaved as codes.hpp says) and what
+// turns integer products into scores. Offsets of query a begin at offsets + a * offset_stride; n_offsets of
+// them are in use, and there is room for 64 at least.
 struct Queries {
     const std::int8_t* values;
     const float *scales, *sums, *offsets;
-    std::size_t offset_stride;
+    std::size_t offset_stride, n_offsets;
 };
 
-// Scores of one or eight queries against n rows: out[a * out_stride + i]. `blocks` and `rows` begin at the same row.
-using Scan = void (*)(const std::uint8_t* blocks, std::size_t lines, Queries queries, Constants rows, std::size_t n,
-                      float* out, std::size_t out_stride);
+// Scores of one or eight queries against n rows: out[a * out_stride + i]. `blocks` and `rows` begin at the
+// same row.
+using Scan = void (*)(const std::uint8_t* blocks, std::size_t lines, Queries queries, Constants rows,
+                      std::size_t n, float* out, std::size_t out_stride);
 
 // Products first, then scores, in runs whose products stay in the first cache.
 template <codes::Dots DOTS, Estimate ESTIMATE, std::size_t Q>
@@ -209,8 +213,8 @@ inline void scan_in_runs(const std::uint8_t* blocks, std::size_t lines, Queries 
     std::int32_t products[Q * kRun];
     for (std::size_t first = 0; first < n; first += kRun) {
         const std::size_t run = n - first < kRun ? n - first : kRun;
-        DOTS(blocks + first / codes::kRows * lines * codes::kLine, (run + codes::kRows - 1) / codes::kRows, lines,
-             queries.values, products, kRun);
+        DOTS(blocks + first / codes::kRows * lines * codes::kLine, (run + codes::kRows - 1) / codes::kRows,
+             lines, queries.values, products, kRun);
         const Constants here = {rows.steps + first, rows.lows + first,
                                 rows.norms == nullptr ? nullptr : rows.norms + first,
                                 rows.selectors == nullptr ? nullptr : rows.selectors + first};
@@ -221,38 +225,62 @@ inline void scan_in_runs(const std::uint8_t* blocks, std::size_t lines, Queries 
 }
 
 #if defined(INLAY_X86)
-// The same without leaving the registers: a tenth less time for eight queries. The operations and their order are
-// those of estimate_as, so the scores are too.
-template <bool NORMS, bool SELECTORS>
+// The same without leaving the registers: a tenth less time for eight queries. The operations and their order
+// are those of estimate_as, so the scores are too.
+enum Offsets { kNoOffsets, kFewOffsets, kManyOffsets };
+constexpr std::size_t kFew = 64;  // offsets that fit four registers
+
+template <bool NORMS, Offsets OFFSETS>
 struct Score {
     Queries queries;
-    Constants rows;
+    Constants all;
     std::size_t n;
     float* out;
     std::size_t out_stride;
-    INLAY_AVX512 INLAY_INLINE void operator()(std::size_t block, std::size_t a, __m512i sum) const {
+
+    struct Rows {
+        __m512 steps, lows, norms;
+        __m512i selectors;
+        float* out;
+        __mmask16 valid;
+    };
+    INLAY_AVX512 INLAY_INLINE Rows rows(std::size_t block) const {
         const std::size_t first = block * codes::kRows;
         const __mmask16 valid =
             n - first >= codes::kRows ? 0xFFFF : static_cast<__mmask16>((1u << (n - first)) - 1);
-        __m512 constant = _mm512_mul_ps(_mm512_maskz_loadu_ps(valid, rows.lows + first),
-                                        _mm512_set1_ps(queries.sums[a]));
-        if (NORMS) constant = _mm512_add_ps(constant, _mm512_maskz_loadu_ps(valid, rows.norms + first));
-        if (SELECTORS) {
-            const __m512i which = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(valid, rows.selectors + first));
-            constant = _mm512_add_ps(
-                constant, _mm512_i32gather_ps(which, queries.offsets + a * queries.offset_stride, 4));
-        }
+        return {_mm512_maskz_loadu_ps(valid, all.steps + first),
+                _mm512_maskz_loadu_ps(valid, all.lows + first),
+                NORMS ? _mm512_maskz_loadu_ps(valid, all.norms + first) : _mm512_setzero_ps(),
+                OFFSETS != kNoOffsets
+                    ? _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(valid, all.selectors + first))
+                    : _mm512_setzero_si512(),
+                out + first,
+                valid};
+    }
+    // Looked up in registers where they fit: a gather costs four times as much.
+    INLAY_AVX512 INLAY_INLINE __m512 offsets(const float* table, __m512i which) const {
+        if (OFFSETS == kManyOffsets) return _mm512_i32gather_ps(which, table, 4);
+        const __m512 low = _mm512_permutex2var_ps(_mm512_loadu_ps(table), which, _mm512_loadu_ps(table + 16));
+        const __m512 high =
+            _mm512_permutex2var_ps(_mm512_loadu_ps(table + 32), which, _mm512_loadu_ps(table + 48));
+        return _mm512_mask_blend_ps(_mm512_test_epi32_mask(which, _mm512_set1_epi32(32)), low, high);
+    }
+    INLAY_AVX512 INLAY_INLINE void operator()(const Rows& rows, std::size_t a, __m512i sum) const {
+        __m512 constant = _mm512_mul_ps(rows.lows, _mm512_set1_ps(queries.sums[a]));
+        if (NORMS) constant = _mm512_add_ps(constant, rows.norms);
+        if (OFFSETS != kNoOffsets)
+            constant =
+                _mm512_add_ps(constant, offsets(queries.offsets + a * queries.offset_stride, rows.selectors));
         const __m512 product = _mm512_mul_ps(_mm512_set1_ps(queries.scales[a]), _mm512_cvtepi32_ps(sum));
-        const __m512 step = _mm512_maskz_loadu_ps(valid, rows.steps + first);
-        _mm512_mask_storeu_ps(out + a * out_stride + first, valid,
-                              _mm512_add_ps(_mm512_mul_ps(step, product), constant));
+        _mm512_mask_storeu_ps(rows.out + a * out_stride, rows.valid,
+                              _mm512_add_ps(_mm512_mul_ps(rows.steps, product), constant));
     }
 };
 
-template <int BITS, std::size_t Q, bool NORMS, bool SELECTORS>
+template <int BITS, std::size_t Q, bool NORMS, Offsets OFFSETS>
 INLAY_AVX512 inline void scan_as_avx512(const std::uint8_t* blocks, std::size_t lines, Queries queries,
                                         Constants rows, std::size_t n, float* out, std::size_t out_stride) {
-    const Score<NORMS, SELECTORS> score{queries, rows, n, out, out_stride};
+    const Score<NORMS, OFFSETS> score{queries, rows, n, out, out_stride};
     const std::size_t n_blocks = (n + codes::kRows - 1) / codes::kRows;
     if constexpr (Q == 1)
         codes::pass_one_avx512<BITS>(blocks, n_blocks, lines, queries.values, score);
@@ -261,12 +289,18 @@ INLAY_AVX512 inline void scan_as_avx512(const std::uint8_t* blocks, std::size_t 
 }
 
 template <int BITS, std::size_t Q>
-inline void scan_avx512(const std::uint8_t* blocks, std::size_t lines, Queries queries, Constants rows, std::size_t n,
-                        float* out, std::size_t out_stride) {
-    const Scan as = rows.norms != nullptr ? rows.selectors != nullptr ? scan_as_avx512<BITS, Q, true, true>
-                                                                      : scan_as_avx512<BITS, Q, true, false>
-                    : rows.selectors != nullptr ? scan_as_avx512<BITS, Q, false, true>
-                                                : scan_as_avx512<BITS, Q, false, false>;
+inline void scan_avx512(const std::uint8_t* blocks, std::size_t lines, Queries queries, Constants rows,
+                        std::size_t n, float* out, std::size_t out_stride) {
+    constexpr Scan kForms[2][3] = {
+        {scan_as_avx512<BITS, Q, false, kNoOffsets>, scan_as_avx512<BITS, Q, false, kFewOffsets>,
+         scan_as_avx512<BITS, Q, false, kManyOffsets>},
+        {scan_as_avx512<BITS, Q, true, kNoOffsets>, scan_as_avx512<BITS, Q, true, kFewOffsets>,
+         scan_as_avx512<BITS, Q, true, kManyOffsets>},
+    };
+    const Offsets offsets = rows.selectors == nullptr   ? kNoOffsets
+                            : queries.n_offsets <= kFew ? kFewOffsets
+                                                        : kManyOffsets;
+    const Scan as = kForms[rows.norms != nullptr][offsets];
     as(blocks, lines, queries, rows, n, out, out_stride);
 }
 #endif
@@ -289,44 +323,40 @@ INLAY_INLINE float query_body(const float* q, std::size_t dim, std::int8_t* valu
 }
 
 using FindGrid = Grid (*)(const float* r, std::size_t dim, float top);
-using Quantise = void (*)(const float* r, std::size_t dim, Grid grid, float top, std::uint8_t* codes, float* out);
+using Quantise = void (*)(const float* r, std::size_t dim, Grid grid, float top, std::uint8_t* codes,
+                          float* out);
 using Residual = void (*)(const float* r, const std::uint8_t* codes, std::size_t dim, Grid grid, float step2,
                           float half2, std::int8_t* codes2);
-using Expand = void (*)(const std::uint8_t* codes, const std::int8_t* codes2, std::size_t dim, float low, float step,
-                        std::int32_t scale2, const float* mean, float* out);
+using Expand = void (*)(const std::uint8_t* codes, const std::int8_t* codes2, std::size_t dim, float low,
+                        float step, std::int32_t scale2, const float* mean, float* out);
 using UnpackNibbles = void (*)(const std::uint8_t* packed, std::size_t dim, std::int8_t* codes2);
 using Query = float (*)(const float* q, std::size_t dim, std::int8_t* values);
 
-#define INLAY_LVQ_LEVEL(TARGET, SUFFIX)                                                                        \
-    TARGET inline Grid min_max_##SUFFIX(const float* r, std::size_t dim, float top) {                         \
-        return min_max_body(r, dim, top);                                                                     \
-    }                                                                                                         \
-    TARGET inline Grid multi_start_##SUFFIX(const float* r, std::size_t dim, float top) {                     \
-        return multi_start_body(r, dim, top);                                                                 \
-    }                                                                                                         \
-    TARGET inline void quantise_##SUFFIX(const float* r, std::size_t dim, Grid grid, float top,               \
-                                         std::uint8_t* codes, float* out) {                                   \
-        quantise_body(r, dim, grid, top, codes, out);                                                         \
-    }                                                                                                         \
-    TARGET inline void residual_##SUFFIX(const float* r, const std::uint8_t* codes, std::size_t dim,          \
-                                         Grid grid, float step2, float half2, std::int8_t* codes2) {          \
-        residual_body(r, codes, dim, grid, step2, half2, codes2);                                             \
-    }                                                                                                         \
-    TARGET inline void expand_##SUFFIX(const std::uint8_t* codes, const std::int8_t* codes2, std::size_t dim, \
-                                       float low, float step, std::int32_t scale2, const float* mean,         \
-                                       float* out) {                                                          \
-        expand_body(codes, codes2, dim, low, step, scale2, mean, out);                                        \
-    }                                                                                                         \
-    TARGET inline void unpack_nibbles_##SUFFIX(const std::uint8_t* packed, std::size_t dim,                   \
-                                               std::int8_t* codes2) {                                         \
-        unpack_nibbles_body(packed, dim, codes2);                                                             \
-    }                                                                                                         \
-    TARGET inline void estimate_##SUFFIX(const std::int32_t* dots, std::size_t n, Constants rows,             \
-                                         float scale, float sum, const float* offsets, float* out) {          \
-        estimate_body(dots, n, rows, scale, sum, offsets, out);                                               \
-    }                                                                                                         \
-    TARGET inline float query_##SUFFIX(const float* q, std::size_t dim, std::int8_t* values) {                \
-        return query_body(q, dim, values);                                                                    \
+#define INLAY_LVQ_LEVEL(TARGET, SUFFIX)                                                              \
+    TARGET inline Grid min_max_##SUFFIX(const float* r, std::size_t dim, float top) {                \
+        return min_max_body(r, dim, top);                                                            \
+    }                                                                                                \
+    TARGET inline Grid multi_start_##SUFFIX(const float* r, std::size_t dim, float top) {            \
+        return multi_start_body(r, dim, top);                                                        \
+    }                                                                                                \
+    TARGET inline void quantise_##SUFFIX(const float* r, std::size_t dim, Grid grid, float top,      \
+                                         std::uint8_t* codes, float* out) {                          \
+        quantise_body(r, dim, grid, top, codes, out);                                                \
+    }                                                                                                \
+    TARGET inline void residual_##SUFFIX(const float* r, const std::uint8_t* codes, std::size_t dim, \
+                                         Grid grid, float step2, float half2, std::int8_t* codes2) { \
+        residual_body(r, codes, dim, grid, step2, half2, codes2);                                    \
+    }                                                                                                \
+    TARGET inline void unpack_nibbles_##SUFFIX(const std::uint8_t* packed, std::size_t dim,          \
+                                               std::int8_t* codes2) {                                \
+        unpack_nibbles_body(packed, dim, codes2);                                                    \
+    }                                                                                                \
+    TARGET inline void estimate_##SUFFIX(const std::int32_t* dots, std::size_t n, Constants rows,    \
+                                         float scale, float sum, const float* offsets, float* out) { \
+        estimate_body(dots, n, rows, scale, sum, offsets, out);                                      \
+    }                                                                                                \
+    TARGET inline float query_##SUFFIX(const float* q, std::size_t dim, std::int8_t* values) {       \
+        return query_body(q, dim, values);                                                           \
     }
 
 INLAY_LVQ_LEVEL(, scalar)
@@ -335,6 +365,34 @@ INLAY_LVQ_LEVEL(INLAY_AVX2, avx2)
 INLAY_LVQ_LEVEL(INLAY_AVX512, avx512)
 #endif
 #undef INLAY_LVQ_LEVEL
+
+inline void expand_scalar(const std::uint8_t* codes, const std::int8_t* codes2, std::size_t dim, float low,
+                          float step, std::int32_t scale2, const float* mean, float* out) {
+    expand_body(codes, codes2, dim, low, step, scale2, mean, out);
+}
+#if defined(INLAY_X86)
+INLAY_AVX2 inline void expand_avx2(const std::uint8_t* codes, const std::int8_t* codes2, std::size_t dim,
+                                   float low, float step, std::int32_t scale2, const float* mean,
+                                   float* out) {
+    expand_body(codes, codes2, dim, low, step, scale2, mean, out);
+}
+// By hand: the compiler's form of it took 110 ns for 384 dimensions, which every candidate of a search pays.
+INLAY_AVX512 inline void expand_avx512(const std::uint8_t* codes, const std::int8_t* codes2, std::size_t dim,
+                                       float low, float step, std::int32_t scale2, const float* mean,
+                                       float* out) {
+    const __m512 lows = _mm512_set1_ps(low), steps = _mm512_set1_ps(step);
+    const __m512i scale = _mm512_set1_epi32(codes2 == nullptr ? 1 : scale2);
+    for (std::size_t i = 0; i < dim; i += 16) {
+        const __mmask16 valid = dim - i >= 16 ? 0xFFFF : static_cast<__mmask16>((1u << (dim - i)) - 1);
+        __m512i code = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(valid, codes + i));
+        if (codes2 != nullptr)
+            code = _mm512_add_epi32(_mm512_mullo_epi32(code, scale),
+                                    _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(valid, codes2 + i)));
+        const __m512 rhat = _mm512_add_ps(lows, _mm512_mul_ps(steps, _mm512_cvtepi32_ps(code)));
+        _mm512_mask_storeu_ps(out + i, valid, _mm512_add_ps(_mm512_maskz_loadu_ps(valid, mean + i), rhat));
+    }
+}
+#endif
 #undef INLAY_LANES
 
 }  // namespace inlay::lvq

@@ -25,16 +25,17 @@ struct Kernels {
     hadamard::Transform hadamard;
 };
 
-#define INLAY_FLOAT(SUFFIX)                                                                                    \
-    float32::scores_##SUFFIX<true>, float32::scores_##SUFFIX<false>, float32::scores_of_##SUFFIX<true>,       \
+#define INLAY_FLOAT(SUFFIX)                                                                             \
+    float32::scores_##SUFFIX<true>, float32::scores_##SUFFIX<false>, float32::scores_of_##SUFFIX<true>, \
         float32::scores_of_##SUFFIX<false>
-#define INLAY_LVQ(SUFFIX)                                                                                      \
-    lvq::min_max_##SUFFIX, lvq::multi_start_##SUFFIX, lvq::quantise_##SUFFIX, lvq::residual_##SUFFIX,         \
+#define INLAY_LVQ(SUFFIX)                                                                             \
+    lvq::min_max_##SUFFIX, lvq::multi_start_##SUFFIX, lvq::quantise_##SUFFIX, lvq::residual_##SUFFIX, \
         lvq::expand_##SUFFIX, lvq::unpack_nibbles_##SUFFIX, lvq::estimate_##SUFFIX, lvq::query_##SUFFIX
 // The four products, then the four scans made of them.
-#define INLAY_DOTS(ONE4, EIGHT4, ONE8, EIGHT8, ESTIMATE)                                                       \
-    ONE4, EIGHT4, ONE8, EIGHT8, lvq::scan_in_runs<ONE4, ESTIMATE, 1>, lvq::scan_in_runs<EIGHT4, ESTIMATE, 8>, \
-        lvq::scan_in_runs<ONE8, ESTIMATE, 1>, lvq::scan_in_runs<EIGHT8, ESTIMATE, 8>
+#define INLAY_DOTS(ONE4, EIGHT4, ONE8, EIGHT8, ESTIMATE)                              \
+    ONE4, EIGHT4, ONE8, EIGHT8, lvq::scan_in_runs<ONE4, ESTIMATE, 1>,                 \
+        lvq::scan_in_runs<EIGHT4, ESTIMATE, 8>, lvq::scan_in_runs<ONE8, ESTIMATE, 1>, \
+        lvq::scan_in_runs<EIGHT8, ESTIMATE, 8>
 
 inline constexpr Kernels kScalarKernels = {
     INLAY_FLOAT(scalar),
@@ -54,18 +55,10 @@ inline constexpr Kernels kAvx2Kernels = {
     hadamard::transform_avx2,
 };
 inline constexpr Kernels kAvx512Kernels = {
-    INLAY_FLOAT(avx512),
-    codes::dots_one_avx512<4>,
-    codes::dots_eight_avx512<4>,
-    codes::dots_one_avx512<8>,
-    codes::dots_eight_avx512<8>,
-    lvq::scan_avx512<4, 1>,
-    lvq::scan_avx512<4, 8>,
-    lvq::scan_avx512<8, 1>,
-    lvq::scan_avx512<8, 8>,
-    INLAY_LVQ(avx512),
-    topk::collect_avx512,
-    hadamard::transform_avx512,
+    INLAY_FLOAT(avx512),       codes::dots_one_avx512<4>,   codes::dots_eight_avx512<4>,
+    codes::dots_one_avx512<8>, codes::dots_eight_avx512<8>, lvq::scan_avx512<4, 1>,
+    lvq::scan_avx512<4, 8>,    lvq::scan_avx512<8, 1>,      lvq::scan_avx512<8, 8>,
+    INLAY_LVQ(avx512),         topk::collect_avx512,        hadamard::transform_avx512,
 };
 #elif defined(INLAY_NEON)
 // Plain C++ is compiled with NEON here, so the scalar text of lvq.hpp is its NEON form already.

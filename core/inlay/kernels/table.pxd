@@ -28,6 +28,7 @@ cdef extern from "kernels/lvq.hpp" namespace "inlay::lvq" nogil:
         const float* sums
         const float* offsets
         size_t offset_stride
+        size_t n_offsets
     ctypedef void (*Scan)(
         const uint8_t* blocks, size_t lines, Queries queries, Constants rows, size_t n, float* out,
         size_t out_stride
@@ -35,13 +36,15 @@ cdef extern from "kernels/lvq.hpp" namespace "inlay::lvq" nogil:
 
 cdef extern from "kernels/topk.hpp" namespace "inlay::topk" nogil:
     ctypedef size_t (*Collect)(
-        const float* scores, size_t n, float threshold, uint32_t first, const uint64_t* allowed, uint64_t* keys
+        const float* scores, size_t n, float threshold, uint32_t first, const uint64_t* allowed,
+        uint64_t* keys
     ) noexcept nogil
     cppclass Best:
         uint64_t* keys
         size_t size
         size_t keep
         float threshold
+
         @staticmethod
         size_t room(size_t keep)
         void start(uint64_t* memory, size_t k, const int64_t* ids)
@@ -63,7 +66,8 @@ cdef extern from "kernels/topk.hpp" namespace "inlay::topk" nogil:
 
 cdef extern from "kernels/codes.hpp" namespace "inlay::codes" nogil:
     ctypedef void (*Dots)(
-        const uint8_t* blocks, size_t n_blocks, size_t lines, const int8_t* query, int32_t* out, size_t out_stride
+        const uint8_t* blocks, size_t n_blocks, size_t lines, const int8_t* query, int32_t* out,
+        size_t out_stride
     ) noexcept nogil
     enum:
         kMaxDim
@@ -97,7 +101,8 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
             const float* r, size_t dim, Grid grid, float top, uint8_t* codes, float* out
         ) noexcept nogil
         void (*residual)(
-            const float* r, const uint8_t* codes, size_t dim, Grid grid, float step2, float half2, int8_t* codes2
+            const float* r, const uint8_t* codes, size_t dim, Grid grid, float step2, float half2,
+            int8_t* codes2
         ) noexcept nogil
         void (*expand)(
             const uint8_t* codes, const int8_t* codes2, size_t dim, float low, float step, int32_t scale2,
@@ -105,7 +110,8 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
         ) noexcept nogil
         void (*unpack_nibbles)(const uint8_t* packed, size_t dim, int8_t* codes2) noexcept nogil
         void (*estimate)(
-            const int32_t* dots, size_t n, Constants rows, float scale, float sum, const float* offsets, float* out
+            const int32_t* dots, size_t n, Constants rows, float scale, float sum, const float* offsets,
+            float* out
         ) noexcept nogil
         float (*quantise_query)(const float* q, size_t dim, int8_t* values) noexcept nogil
         Collect collect

@@ -1,14 +1,14 @@
 """The dispatch table, and every kernel callable from Python at any level this CPU has.
 
-The functions here exist for tests and measurements: they check shapes, allocate their result and call one kernel.
-Index code cimports `active()` and calls the kernels themselves.
+The functions here exist for tests and measurements: they check shapes, allocate their result and call one
+kernel. Index code cimports `active()` and calls the kernels themselves.
 """
 
 import os
 
 import numpy as np
 
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 
@@ -80,7 +80,9 @@ def scores(const float[:, ::1] queries, const float[:, ::1] rows, str metric, le
     return out
 
 
-def scores_of(const float[::1] query, const float[:, ::1] rows, const int64_t[::1] ids, str metric, level=None):
+def scores_of(
+    const float[::1] query, const float[:, ::1] rows, const int64_t[::1] ids, str metric, level=None
+):
     """Return the scores (n,) of the rows named by ids, which must lie in [0, n_rows)."""
     if query.shape[0] != rows.shape[1] or (ids.shape[0] and not 0 <= min(ids) <= max(ids) < rows.shape[0]):
         raise ValueError("the query's dimensions or the ids do not fit the rows")
@@ -169,8 +171,9 @@ def residual(const float[::1] row, const uint8_t[::1] codes, float low, float st
     codes2 = np.empty(row.shape[0], np.int8)
     cdef int8_t[::1] view = codes2
     cdef Grid found
+    cdef int levels = 1 << bits2
     found.low, found.step = low, step
-    at(level).residual(&row[0], &codes[0], row.shape[0], found, step / (1 << bits2), 1 << (bits2 - 1), &view[0])
+    at(level).residual(&row[0], &codes[0], row.shape[0], found, step / levels, levels // 2, &view[0])
     return codes2
 
 
@@ -254,10 +257,11 @@ def top_k(const float[::1] values, size_t k, allowed=None, ids=None, level=None)
         if n:
             best.take(at(level).collect, &values[0], n, 0, mask)
         best.finish()
-        found = [(score_of(best.keys[i]), slot_of(best.keys[i])) for i in range(best.size)]
+        slots = np.array([slot_of(best.keys[i]) for i in range(best.size)], np.int64)
+        found = np.array([score_of(best.keys[i]) for i in range(best.size)], np.float32)
     finally:
         free(memory)
-    return (np.array([score for score, _ in found], np.float32), np.array([slot for _, slot in found], np.int64))
+    return found, slots
 
 
 def hadamard(const float[::1] values, level=None):

@@ -1,9 +1,9 @@
-// The k best of a stream of scores: a threshold turns nearly all away, the survivors are appended to a buffer,
-// and a full buffer is cut back to its k best, which lowers the threshold.
+// The k best of a stream of scores: a threshold turns nearly all away, the survivors are appended to a
+// buffer, and a full buffer is cut back to its k best, which lowers the threshold.
 //
-// A candidate is one 64-bit key: the score's bits, made to order as an unsigned integer, above the 32-bit slot of
-// its row. Keys of equal score are ordered by the rows' ids, so which rows win a tie depends neither on the order
-// of the scan nor on how it was cut over threads. NaN scores never pass.
+// A candidate is one 64-bit key: the score's bits, made to order as an unsigned integer, above the 32-bit
+// slot of its row. Keys of equal score are ordered by the rows' ids, so which rows win a tie depends neither
+// on the order of the scan nor on how it was cut over threads. NaN scores never pass.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,9 @@ INLAY_INLINE float score_of(std::uint64_t key) {
     std::memcpy(&score, &bits, sizeof score);
     return score;
 }
-INLAY_INLINE std::uint32_t slot_of(std::uint64_t key) { return static_cast<std::uint32_t>(key); }
+INLAY_INLINE std::uint32_t slot_of(std::uint64_t key) {
+    return static_cast<std::uint32_t>(key);
+}
 INLAY_INLINE std::uint64_t key_of(float score, std::uint32_t slot) {
     return static_cast<std::uint64_t>(ordered(score)) << 32 | slot;
 }
@@ -82,38 +84,56 @@ INLAY_AVX2 inline std::size_t collect_avx2(const float* scores, std::size_t n, f
     return found;
 }
 
+// The keys of the scores that `mask` marks among sixteen.
+INLAY_AVX512 INLAY_INLINE std::size_t store_keys_avx512(__m512 score, __mmask16 mask, std::size_t slot,
+                                                        std::uint64_t* keys) {
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i bits = _mm512_castps_si512(_mm512_add_ps(score, _mm512_setzero_ps()));
+    // Negative: all bits flipped; otherwise the sign bit set.
+    const __m512i flip = _mm512_or_si512(_mm512_srai_epi32(bits, 31), _mm512_set1_epi32(INT32_MIN));
+    const __m512i high = _mm512_maskz_compress_epi32(mask, _mm512_xor_si512(bits, flip));
+    const __m512i low =
+        _mm512_maskz_compress_epi32(mask, _mm512_add_epi32(lanes, _mm512_set1_epi32(static_cast<int>(slot))));
+    const unsigned found = static_cast<unsigned>(__builtin_popcount(mask));
+    for (unsigned done = 0; done < found; done += 8) {
+        const __m256i h = done == 0 ? _mm512_castsi512_si256(high) : _mm512_extracti64x4_epi64(high, 1);
+        const __m256i l = done == 0 ? _mm512_castsi512_si256(low) : _mm512_extracti64x4_epi64(low, 1);
+        const unsigned left = found - done;
+        _mm512_mask_storeu_epi64(
+            keys + done, static_cast<__mmask8>(left >= 8 ? 0xFF : (1u << left) - 1),
+            _mm512_or_si512(_mm512_slli_epi64(_mm512_cvtepu32_epi64(h), 32), _mm512_cvtepu32_epi64(l)));
+    }
+    return found;
+}
+
 INLAY_AVX512 inline std::size_t collect_avx512(const float* scores, std::size_t n, float threshold,
                                                std::uint32_t first, const std::uint64_t* allowed,
                                                std::uint64_t* keys) {
     const __m512 limit = _mm512_set1_ps(threshold);
-    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    std::size_t found = 0;
-    for (std::size_t i = 0; i < n; i += 16) {
+    std::size_t found = 0, i = 0;
+    // Nearly always none of 64 passes: one branch for four comparisons.
+    for (; i + 64 <= n; i += 64) {
+        __m512 score[4];
+        __mmask16 mask[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; ++j) {
+            score[j] = _mm512_loadu_ps(scores + i + 16 * j);
+            mask[j] = _mm512_cmp_ps_mask(score[j], limit, _CMP_LE_OQ);
+        }
+        if ((mask[0] | mask[1] | mask[2] | mask[3]) == 0) continue;
+        for (int j = 0; j < 4; ++j) {
+            const std::size_t slot = first + i + 16 * j;
+            if (allowed != nullptr) mask[j] &= static_cast<__mmask16>(allowed[slot / 64] >> slot % 64);
+            if (mask[j] != 0) found += store_keys_avx512(score[j], mask[j], slot, keys + found);
+        }
+    }
+    for (; i < n; i += 16) {
         const __mmask16 valid = n - i >= 16 ? 0xFFFF : static_cast<__mmask16>((1u << (n - i)) - 1);
         const __m512 score = _mm512_maskz_loadu_ps(valid, scores + i);
         __mmask16 mask = _mm512_mask_cmp_ps_mask(valid, score, limit, _CMP_LE_OQ);
-        if (mask == 0) continue;
         const std::size_t slot = first + i;
         if (allowed != nullptr) mask &= static_cast<__mmask16>(allowed[slot / 64] >> slot % 64);
-        const __m512i bits = _mm512_castps_si512(_mm512_add_ps(score, _mm512_setzero_ps()));
-        // Negative: all bits flipped; otherwise the sign bit set.
-        const __m512i flip = _mm512_or_si512(_mm512_srai_epi32(bits, 31), _mm512_set1_epi32(INT32_MIN));
-        const unsigned n_found = static_cast<unsigned>(__builtin_popcount(mask));
-        const __m512i high = _mm512_maskz_compress_epi32(mask, _mm512_xor_si512(bits, flip));
-        const __m512i low = _mm512_maskz_compress_epi32(
-            mask, _mm512_add_epi32(lanes, _mm512_set1_epi32(static_cast<int>(slot))));
-        const __m512i wide_high = _mm512_slli_epi64(_mm512_cvtepu32_epi64(_mm512_castsi512_si256(high)), 32);
-        const __m512i wide_low = _mm512_cvtepu32_epi64(_mm512_castsi512_si256(low));
-        _mm512_mask_storeu_epi64(keys + found, static_cast<__mmask8>((1u << (n_found < 8 ? n_found : 8)) - 1),
-                                 _mm512_or_si512(wide_high, wide_low));
-        if (n_found > 8) {
-            const __m512i rest_high =
-                _mm512_slli_epi64(_mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(high, 1)), 32);
-            const __m512i rest_low = _mm512_cvtepu32_epi64(_mm512_extracti64x4_epi64(low, 1));
-            _mm512_mask_storeu_epi64(keys + found + 8, static_cast<__mmask8>((1u << (n_found - 8)) - 1),
-                                     _mm512_or_si512(rest_high, rest_low));
-        }
-        found += n_found;
+        if (mask != 0) found += store_keys_avx512(score, mask, slot, keys + found);
     }
     return found;
 }
@@ -148,7 +168,7 @@ inline std::size_t collect_neon(const float* scores, std::size_t n, float thresh
 #endif
 
 // Scores are collected in pieces of this many, and a buffer keeps room for one piece more than it is cut at.
-constexpr std::size_t kPiece = 256;
+constexpr std::size_t kPiece = 512;
 
 // The buffer of one query. Memory is the caller's: room(keep) keys.
 struct Best {
@@ -157,8 +177,9 @@ struct Best {
     float threshold;
     const std::int64_t* ids;
 
-    // Cut at four times k: each cut then costs a few steps a key and about log4(n / k) cuts are made in all.
-    static std::size_t room(std::size_t keep) { return 4 * keep + 2 * kPiece; }
+    // Cut at twice k: later, and more keys pass the older threshold; earlier, and the cuts cost more than
+    // they save.
+    static std::size_t room(std::size_t keep) { return 2 * keep + 64 + kPiece; }
 
     void start(std::uint64_t* memory, std::size_t k, const std::int64_t* row_ids) {
         keys = memory;

@@ -278,6 +278,8 @@ def test_candidates_that_are_given_up_early_would_not_have_won(form, rng):
 def test_rows_whose_squares_leave_float32_are_still_decoded(form, scale, rng):
     x = (scale * rng.uniform(-1, 1, (20, 33))).astype(np.float32)
     codec, codes, _ = made(form, x, squared_l2=False)
+    # A file holds finite numbers only.
+    assert np.isfinite(list(codec.state()[0]["drift"].values())).all()
     error = np.abs(codec.decode(codes).astype(np.float64) - x).max()
     # A range of 2 has steps of 2 / 15 or 2 / 255; a fitted one loses its ends, too.
     assert error <= scale * {"4": 0.15, "8": 0.0045, "4x4": 0.0084, "4x8": 0.0006, "8x8": 0.0001}[form]

@@ -387,34 +387,6 @@ def test_efforts_reach_the_index_and_unknown_ones_do_not(opened, documents):
         exact.search(query, 3, rerank=5)
 
 
-def test_mmr_chooses_near_and_different_documents(opened, place):
-    collection = opened(place)
-    rows = [[1, 0, 0], [1, 0.01, 0], [1, 0.02, 0], [0.7, 0.7, 0], [0, 0, 1]]
-    collection.add(rows, ids=list("abcde"), metadatas=[{"keep": name != "d"} for name in "abcde"])
-    query = [1, 0, 0]
-    assert ids(collection.mmr(query, 3)) == ["a", "d", "b"] or ids(collection.mmr(query, 3))[0] == "a"
-    assert ids(collection.mmr(query, 4, lambda_mult=1)) == ["a", "b", "c", "d"]
-    assert ids(collection.mmr(query, 2, lambda_mult=0)) == ["a", "e"]
-    assert ids(collection.mmr(query, 2, fetch_k=3, lambda_mult=0)) == ["a", "c"]
-    assert ids(collection.mmr(query, 9, fetch_k=1)) == ids(collection.mmr(query, 5))
-    assert "d" not in ids(collection.mmr(query, 5, filter={"keep": True}))
-    assert "d" not in ids(collection.mmr(query, 5, filter=lambda m: m["keep"]))
-    values = {hit.id: hit.distance for hit in collection.search(query, 5)}
-    assert all(hit.distance == values[hit.id] for hit in collection.mmr(query, 5))
-
-
-def test_mmr_is_langchains_over_the_nearest(opened, documents):
-    reference = pytest.importorskip("langchain_core.vectorstores.utils").maximal_marginal_relevance
-    everything = documents(500, dim=32)
-    for metric in METRICS:
-        collection = opened(metric=metric)
-        collection.add(**everything)
-        query = documents(1, dim=32, seed=8)["vectors"][0]
-        near = collection.search(query, 40)
-        order = reference(query.astype(float), collection.vectors(ids(near)).astype(float), 0.4, 10)
-        assert collection.mmr(query, 10, fetch_k=40, lambda_mult=0.4) == [near[i] for i in order]
-
-
 # What it says of itself
 
 

@@ -11,6 +11,8 @@ from inlay.collection.metadata import decode, encode
 from tests.core.collection import values
 from tests.core.collection.test_filters import CASES, DOCUMENT
 
+EXAMPLES = max(300, settings.default.max_examples)  # cheap, and there is much to get wrong
+
 filter_keys = st.sampled_from(
     ["a", "b", "a.b", "b.a", "é", 'q"', "b\\", "a.$date", "a..b", "n\0", "a b", "[0]", "x'y", "*?[", ""]
 )
@@ -62,7 +64,7 @@ def by_definition(documents, filter):
     return [row for row, doc in enumerate(documents) if filters.matches(tree, decode(encode(doc)))]
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(documents, trees)
 @example([{"a": 0.1 + 0.2}, {"a": 0.3}], {"a": {"$gt": 0.3}})
 @example([{"a": 10**16}, {"a": 1e16}, {"a": 17.0}], {"a": 10**16})
@@ -74,7 +76,7 @@ def test_sql_selects_what_the_reference_matches(documents, filter):
     assert by_sql(documents, filter)[0] == by_definition(documents, filter)
 
 
-@settings(max_examples=300)
+@settings(max_examples=EXAMPLES)
 @given(st.lists(st.floats(), max_size=8), st.floats(), st.sampled_from(["$eq", "$gt", "$gte", "$lt", "$lte"]))
 def test_floats_are_compared_to_the_last_bit(stored, operand, name):
     documents = [{"a": value} for value in (*stored, operand)]

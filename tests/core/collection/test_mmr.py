@@ -5,6 +5,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from inlay.collection.mmr import select
+from inlay.collection.records import METRICS
+
+
+def ids(hits):
+    return [hit.id for hit in hits]
+
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 5))
 # Small integers: their products are exact, so that ties are ties for both.
@@ -46,3 +52,31 @@ def test_vectors_of_zeros_are_chosen_too():
     rows = np.zeros((3, 2), np.float32)
     assert select(np.ones(2, np.float32), rows, 3, 0.5) == [0, 1, 2]
     assert select(np.zeros(2, np.float32), np.eye(2, dtype=np.float32), 5, 0.5) == [0, 1]
+
+
+def test_mmr_chooses_near_and_different_documents(opened, place):
+    collection = opened(place)
+    rows = [[1, 0, 0], [1, 0.01, 0], [1, 0.02, 0], [0.7, 0.7, 0], [0, 0, 1]]
+    collection.add(rows, ids=list("abcde"), metadatas=[{"keep": name != "d"} for name in "abcde"])
+    query = [1, 0, 0]
+    assert ids(collection.mmr(query, 3, lambda_mult=0.3)) == ["a", "e", "d"]
+    assert ids(collection.mmr(query, 4, lambda_mult=1)) == ["a", "b", "c", "d"]
+    assert ids(collection.mmr(query, 2, lambda_mult=0)) == ["a", "e"]
+    assert ids(collection.mmr(query, 2, fetch_k=3, lambda_mult=0)) == ["a", "c"]
+    assert ids(collection.mmr(query, 9, fetch_k=1)) == ids(collection.mmr(query, 5))
+    assert "d" not in ids(collection.mmr(query, 5, filter={"keep": True}))
+    assert "d" not in ids(collection.mmr(query, 5, filter=lambda m: m["keep"]))
+    values = {hit.id: hit.distance for hit in collection.search(query, 5)}
+    assert all(hit.distance == values[hit.id] for hit in collection.mmr(query, 5))
+
+
+def test_mmr_is_langchains_over_the_nearest(opened, documents):
+    reference = pytest.importorskip("langchain_core.vectorstores.utils").maximal_marginal_relevance
+    everything = documents(500, dim=32)
+    for metric in METRICS:
+        collection = opened(metric=metric)
+        collection.add(**everything)
+        query = documents(1, dim=32, seed=8)["vectors"][0]
+        near = collection.search(query, 40)
+        order = reference(query.astype(float), collection.vectors(ids(near)).astype(float), 0.4, 10)
+        assert collection.mmr(query, 10, fetch_k=40, lambda_mult=0.4) == [near[i] for i in order]

@@ -1,9 +1,12 @@
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
+from inlay import FormatError
 from inlay.collection import Collection
+from inlay.collection.database import DATABASE
 
 
 def test_a_new_collection_has_defaults(opened, place):
@@ -97,3 +100,71 @@ def test_a_file_is_not_a_collection(tmp_path):
 def test_a_lower_durability_is_a_choice(opened, documents, tmp_path):
     opened(tmp_path / "c", durability="normal").add(**documents(5))
     assert len(opened(tmp_path / "c", read_only=True)) == 5
+
+
+# Damaged files
+
+
+@pytest.fixture
+def folder(documents, tmp_path):
+    with Collection.open(tmp_path / "c", metric="l2", dim=8) as collection:
+        collection.add(**documents(50))
+        collection.delete(["id3"])
+    return tmp_path / "c"
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / DATABASE).write_bytes(b""),
+        lambda folder: (folder / DATABASE).write_bytes(b"garbage" * 10_000),
+        lambda folder: (folder / "vectors-0.f32").unlink(),
+        lambda folder: (folder / "vectors-0.f32").write_bytes(b"\0" * 49 * 32),
+        lambda folder: (folder / "vectors-0.f32").write_bytes(b""),
+        lambda folder: execute(folder, "DELETE FROM doc WHERE id = 'id5'"),
+        lambda folder: execute(folder, "DELETE FROM gone"),
+        lambda folder: execute(folder, "UPDATE gone SET row = 1000"),
+        lambda folder: execute(folder, "UPDATE state SET next_row = 1000000000000"),
+        lambda folder: execute(folder, "UPDATE state SET next_row = 40"),
+        lambda folder: execute(folder, "UPDATE state SET dim = 800"),
+        lambda folder: execute(folder, "UPDATE state SET spec = 'Nonsense', snapshot = NULL"),
+        lambda folder: execute(folder, "INSERT INTO kept VALUES (x'00')"),
+    ],
+)
+def test_damage_is_a_format_error_and_nothing_is_made_worse(folder, damage, read_only):
+    damage(folder)
+    before = {
+        file.name: file.read_bytes() for file in folder.iterdir() if not file.name.endswith(("-wal", "-shm"))
+    }
+    with pytest.raises(FormatError):
+        Collection.open(folder, read_only=read_only)
+    after = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert {name: after[name] for name in before if name != DATABASE} == {
+        name: data for name, data in before.items() if name != DATABASE
+    }
+    with pytest.raises(FormatError):  # the lock was given back
+        Collection.open(folder)
+
+
+def execute(folder, sql):
+    database = sqlite3.connect(folder / DATABASE)
+    database.execute(sql)
+    database.commit()
+    database.close()
+
+
+def test_vectors_that_are_not_finite_are_a_format_error(folder):
+    (folder / "vectors-0.f32").write_bytes(b"\xff" * 50 * 32)
+    for file in folder.glob("index-*"):
+        file.unlink()
+    with pytest.raises(FormatError, match="not finite"):
+        Collection.open(folder)
+
+
+def test_a_folder_without_a_collection_is_not_found_by_a_reader(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no collection"):
+        Collection.open(tmp_path, read_only=True)
+    with pytest.raises(FileNotFoundError, match="no collection"):
+        Collection.open(tmp_path / "nowhere", read_only=True)
+    assert os.listdir(tmp_path) == []

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,9 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inlay import FormatError
 from inlay.collection import Collection
-from inlay.collection.database import DATABASE
 from inlay.collection.store import CHUNK
 from inlay.collection.vectors import FileVectors
 
@@ -348,6 +345,8 @@ def test_a_forked_child_reads_the_files_anew_and_cannot_write(opened, documents,
     query = documents(50)["vectors"][4]
     assert in_child(lambda: ids(collection.search(query, 1))) == "['id4']"
     assert in_child(lambda: collection.add(**documents(60))).startswith("PermissionError")
+    opened_before = collection._store._database
+    assert in_child(lambda: len(collection) and collection._store._database is opened_before) == "False"
     assert in_child(lambda: (len(collection), gc.collect() * 0, len(collection))) == "(50, 0, 50)"
     collection.delete(["id4"])
     assert len(collection) == 49
@@ -451,71 +450,3 @@ def test_closing_waits_for_those_who_read(opened, place, documents):
         closing.result()
     with pytest.raises(RuntimeError, match="closed"):
         len(collection)
-
-
-# Damaged files
-
-
-@pytest.fixture
-def folder(documents, tmp_path):
-    with Collection.open(tmp_path / "c", metric="l2", dim=8) as collection:
-        collection.add(**documents(50))
-        collection.delete(["id3"])
-    return tmp_path / "c"
-
-
-@pytest.mark.parametrize("read_only", [True, False])
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda folder: (folder / DATABASE).write_bytes(b""),
-        lambda folder: (folder / DATABASE).write_bytes(b"garbage" * 10_000),
-        lambda folder: (folder / "vectors-0.f32").unlink(),
-        lambda folder: (folder / "vectors-0.f32").write_bytes(b"\0" * 49 * 32),
-        lambda folder: (folder / "vectors-0.f32").write_bytes(b""),
-        lambda folder: execute(folder, "DELETE FROM doc WHERE id = 'id5'"),
-        lambda folder: execute(folder, "DELETE FROM gone"),
-        lambda folder: execute(folder, "UPDATE gone SET row = 1000"),
-        lambda folder: execute(folder, "UPDATE state SET next_row = 1000000000000"),
-        lambda folder: execute(folder, "UPDATE state SET next_row = 40"),
-        lambda folder: execute(folder, "UPDATE state SET dim = 800"),
-        lambda folder: execute(folder, "UPDATE state SET spec = 'Nonsense', snapshot = NULL"),
-        lambda folder: execute(folder, "INSERT INTO kept VALUES (x'00')"),
-    ],
-)
-def test_damage_is_a_format_error_and_nothing_is_made_worse(folder, damage, read_only):
-    damage(folder)
-    before = {
-        file.name: file.read_bytes() for file in folder.iterdir() if not file.name.endswith(("-wal", "-shm"))
-    }
-    with pytest.raises(FormatError):
-        Collection.open(folder, read_only=read_only)
-    after = {file.name: file.read_bytes() for file in folder.iterdir()}
-    assert {name: after[name] for name in before if name != DATABASE} == {
-        name: data for name, data in before.items() if name != DATABASE
-    }
-    with pytest.raises(FormatError):  # the lock was given back
-        Collection.open(folder)
-
-
-def execute(folder, sql):
-    database = sqlite3.connect(folder / DATABASE)
-    database.execute(sql)
-    database.commit()
-    database.close()
-
-
-def test_vectors_that_are_not_finite_are_a_format_error(folder):
-    (folder / "vectors-0.f32").write_bytes(b"\xff" * 50 * 32)
-    for file in folder.glob("index-*"):
-        file.unlink()
-    with pytest.raises(FormatError, match="not finite"):
-        Collection.open(folder)
-
-
-def test_a_folder_without_a_collection_is_not_found_by_a_reader(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no collection"):
-        Collection.open(tmp_path, read_only=True)
-    with pytest.raises(FileNotFoundError, match="no collection"):
-        Collection.open(tmp_path / "nowhere", read_only=True)
-    assert os.listdir(tmp_path) == []

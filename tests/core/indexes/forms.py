@@ -1,7 +1,7 @@
-"""Every form of every family, on all of which the contract is tested, and the contract's answers in plain NumPy.
+"""Every form of every family, on which the contract is tested, and the contract's answers in plain NumPy.
 
-A later family joins by lines of `FORMS`: how its index is made, and with what effort a search looks at every row with
-all that the index knows of it. From then on its answers are held against the rows that `reconstruct` gives.
+A later family joins by lines of `FORMS`: how its index is made, and with what effort a search looks at every
+row with all that the index knows of it. Its answers are then held against the rows that `reconstruct` gives.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Form:
     exhaustive
         Effort with which a search gives the nearest of all rows by the best distances that the index knows.
     decoded
-        Whether these are the distances to the rows that `reconstruct` gives; if not, they are better estimates.
+        Whether these are the distances to the rows that `reconstruct` gives; if not, they are estimates.
     exact
         Whether the rows that `reconstruct` gives are those that were added.
     """
@@ -56,12 +56,12 @@ class Form:
         index.add(rows, ids)
         return index
 
-
     def values(self, index: inlay.Index, queries: np.ndarray) -> np.ndarray:
         """The best values (n_queries, n_rows) that an index knows, rows in storage order."""
         queries = np.atleast_2d(queries)
         if self.decoded:
-            return values(prepared(queries, index.metric), held(index), "l2" if index.metric == "l2" else "ip")
+            metric = "l2" if index.metric == "l2" else "ip"
+            return values(prepared(queries, index.metric), held(index), metric)
         _, distances, ids = index.range_search(queries, np.inf if index.metric == "l2" else -np.inf)
         by_id = np.argsort(ids.reshape(len(queries), -1), axis=1)
         of_ids = np.take_along_axis(distances.reshape(len(queries), -1), by_id, axis=1)
@@ -106,18 +106,18 @@ def held(index: inlay.Index) -> np.ndarray:
 
 
 def prepared(queries: np.ndarray, metric: str) -> np.ndarray:
-    """Queries as they are compared with what a "cosine" index holds, whose rows may have lost their length 1."""
+    """Queries as they are compared with the rows of an index, which may have lost their length 1."""
     return lengths_one(np.asarray(queries, np.float64)) if metric == "cosine" else queries
 
 
 def rounding(queries: np.ndarray, rows: np.ndarray) -> float:
     """How far a float32 value may be from the true one."""
-    longest = max((float(np.square(part, dtype=np.float64).sum(axis=1).max(initial=0)) for part in (queries, rows)))
-    return 1e-5 * longest + 1e-30
+    lengths = (np.square(part, dtype=np.float64).sum(axis=1).max(initial=0) for part in (queries, rows))
+    return 1e-5 * float(max(lengths)) + 1e-30
 
 
 def assert_in_order(distances: np.ndarray, ids: np.ndarray, metric: str, n_expected: int) -> None:
-    """Results have the promised types, are best first with ties by lower id, and the missing ones are at the end."""
+    """Results have the promised types, the best first, ties by lower id, and missing ones at the end."""
     assert distances.dtype == np.float32
     assert ids.dtype == np.int64
     assert distances.shape == ids.shape

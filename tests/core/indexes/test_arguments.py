@@ -119,7 +119,8 @@ def spoiled(value, at, n=400):
 
 
 # The last one is finite, but not as float32.
-for name, value in {"NaN": np.nan, "infinite": np.inf, "minus infinite": -np.inf, "beyond float32": 1e39}.items():
+NOT_FINITE = {"NaN": np.nan, "infinite": np.inf, "minus infinite": -np.inf, "beyond float32": 1e39}
+for name, value in NOT_FINITE.items():
     for at in (0, 1, 77, 399):
         BAD_ROWS[f"{name} in row {at}"] = (spoiled(value, at), ValueError, f"row {at} of .* NaN or infinite")
 
@@ -219,8 +220,11 @@ def test_bad_constructor_arguments_are_refused(form):
     def make(dim=DIM, metric="l2", **options):
         return inlay.from_spec(form.spec, dim, metric, **{**form.options, **options})
 
-    for dim, error in ((0, ValueError), (-4, ValueError), (2**70, ValueError), (4.0, TypeError), ("4", TypeError)):
-        with pytest.raises(error, match="dim must be|dimensions"):
+    for dim in (0, -4, 2**70):
+        with pytest.raises(ValueError, match="dim must be"):
+            make(dim)
+    for dim in (4.0, "4", None, True):
+        with pytest.raises(TypeError, match="dim must be"):
             make(dim)
     for metric in ("L2", "euclidean", "", None, 3, ["l2"]):
         with pytest.raises(ValueError, match="metric must be one of l2, ip, cosine"):
@@ -274,7 +278,13 @@ def test_bad_ids_are_refused_before_anything_changes(form, kind, stored):
 
 @pytest.mark.parametrize(
     "ids",
-    [[3, 1, 2], (3, 1, 2), np.array([3, 1, 2], np.uint8), np.array([3.0, 1.0, 2.0]), np.array([3, 1, 2], ">i4")],
+    [
+        [3, 1, 2],
+        (3, 1, 2),
+        np.array([3, 1, 2], np.uint8),
+        np.array([3.0, 1.0, 2.0]),
+        np.array([3, 1, 2], ">i4"),
+    ],
     ids=lambda ids: f"{type(ids).__name__} {getattr(ids, 'dtype', '')}",
 )
 def test_ids_of_any_whole_kind_are_taken_as_int64(form, ids):
@@ -295,7 +305,9 @@ def test_the_largest_and_smallest_ids_are_ids_like_others(form):
         for opened in (index, type(index).from_bytes(index.to_bytes())):
             assert opened.ids.tolist() == ids
             assert opened.contains([*ids, 5]).tolist() == [True] * len(ids) + [False]
-            assert sorted(opened.search(np.ones(DIM), 9)[1][0].tolist()) == sorted(ids + [-1] * (9 - len(ids)))
+            found = opened.search(np.ones(DIM), 9)[1][0].tolist()
+            assert sorted(found[: len(ids)]) == sorted(ids)
+            assert found[len(ids) :] == [-1] * (9 - len(ids))
             limits, _, found = opened.range_search(np.ones(DIM), 1e9, allowed=ids)
             assert (limits[-1], sorted(found.tolist())) == (len(ids), sorted(ids))
         if 2**63 - 1 in ids:
@@ -319,11 +331,11 @@ def test_bad_filters_are_refused(form):
         ([1.5], TypeError),
         (["1"], TypeError),
     ):
-        with pytest.raises(error, match="mask|ids"):
+        with pytest.raises(error, match=r"mask|ids"):
             index.search(np.ones(DIM), 3, allowed=allowed)
-        with pytest.raises(error, match="mask|ids"):
+        with pytest.raises(error, match=r"mask|ids"):
             index.range_search(np.ones(DIM), 3.0, allowed=allowed)
-        with pytest.raises(error, match="mask|ids"):
+        with pytest.raises(error, match=r"mask|ids"):
             index.remove(allowed)
     assert len(index) == 20
 

@@ -143,6 +143,14 @@ def test_an_answer_is_right_at_every_cpu_level(form, metric, level, rows, querie
         same(index.search(queries[query], 15), [part[query : query + 1] for part in whole])
 
 
+@pytest.mark.parametrize("size", [1e-37, 1e-20, 1e-10, 1e10, 1e18])
+def test_rows_of_any_size_are_found(form, metric, size):
+    rows, queries = (gaussian(n, 20, seed=n) * np.float32(size) for n in (200, 9))
+    index = form.filled(rows, metric)
+    for effort in ({}, form.exhaustive):
+        assert_in_order(*index.search(queries, 250, **effort), metric, 200)
+
+
 # Ties
 
 
@@ -179,8 +187,8 @@ def test_duplicates_among_others_come_by_lower_id(form, metric):
 
 @pytest.mark.parametrize("rerank", [0, 1, 5])
 def test_estimates_are_in_order_too(metric, rerank):
-    # Estimates between rows that are close together round to the same, and those of a squared distance lie below
-    # zero when the rows' middle is far away.
+    # Estimates between rows that are close together round to the same, and those of a squared distance lie
+    # below zero when the rows' middle is far away.
     close = gaussian(300, 16) * 1e-3
     for rows in (100 + close, 100 * np.where(np.arange(300) % 2, 1, -1)[:, None] + close):
         for spec in ("LVQ4", "LVQ8", "LVQ4x8"):

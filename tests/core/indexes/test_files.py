@@ -1,4 +1,4 @@
-"""An index that was saved, mapped, pickled or copied is the same index; golden files of every form stay readable."""
+"""An index that was saved, mapped, pickled or copied is the same; golden files of each form stay readable."""
 
 import copy
 import json
@@ -167,8 +167,8 @@ def test_a_seed_makes_the_file_whatever_the_threads_and_the_cpu(form, metric, th
 
 @pytest.mark.parametrize("spec", ["LVQ4", "LVQ4x8"])
 def test_a_row_between_two_means_is_coded_alike_at_every_cpu_level(spec, metric):
-    # Two means of the same numbers in another order, and rows of one number each: as far from one mean as from the
-    # other, so that the last bit of a sum would decide.
+    # Two means of the same numbers in another order, and rows of one number each: as far from one mean as
+    # from the other, so that the last bit of a sum would decide.
     rng = np.random.default_rng(0)
     mean = rng.standard_normal(40)
     ends = np.repeat([mean, rng.permutation(mean)], 50, axis=0)
@@ -191,7 +191,8 @@ def test_another_kind_of_index_is_refused_by_name(tmp_path):
     for index, wrong in ((flat, inlay.LVQIndex), (lvq, inlay.FlatIndex)):
         path = tmp_path / "index.inlay"
         index.save(path)
-        message = rf"index\.inlay: holds a {type(index).__name__}, not a {wrong.__name__}; inlay\.load opens any"
+        kinds = f"holds a {type(index).__name__}, not a {wrong.__name__}"
+        message = rf"index\.inlay: {kinds}; inlay\.load opens any"
         for mmap in (True, False):
             with pytest.raises(FormatError, match=message):
                 wrong.load(path, mmap=mmap)
@@ -216,7 +217,9 @@ def test_a_file_that_holds_no_index_is_refused(tmp_path):
         with pytest.raises(FormatError, match=r"other\.inlay: the header has no field 'index'"):
             load(path)
     file.write(path, {"index": "FutureIndex"}, {})
-    with pytest.raises(FormatError, match=r"other\.inlay: holds a 'FutureIndex', which this version does not know"):
+    with pytest.raises(
+        FormatError, match=r"other\.inlay: holds a 'FutureIndex', which this version does not"
+    ):
         inlay.load(path)
     path.write_bytes(b"IxF2" + bytes(100))
     with pytest.raises(FormatError, match="FAISS"):
@@ -249,4 +252,4 @@ def test_a_golden_file_gives_its_known_answers_and_is_saved_again_as_it_was(name
     assert index.to_bytes() == (GOLDEN / name).read_bytes()
     index.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (GOLDEN / name).read_bytes()
-    assert index.add(np.zeros((1, index.dim)) if index.is_trained else gaussian(16, index.dim))[0] == known["next_id"]
+    assert index.add(gaussian(16, index.dim))[0] == known["next_id"]

@@ -1,4 +1,4 @@
-"""Searches run together, a change runs alone, and neither threads, forks nor Ctrl-C bring an index out of step."""
+"""Searches run together, a change alone; neither threads, forks nor Ctrl-C bring an index out of step."""
 
 import os
 import threading
@@ -128,7 +128,8 @@ def test_a_filter_may_be_shared_by_threads(form):
         def body():
             for turn in range(100):
                 at = (number + turn) % len(indexes)
-                for one, other in zip(indexes[at].search(query, 30, allowed=shared), expected[at], strict=True):
+                found = indexes[at].search(query, 30, allowed=shared)
+                for one, other in zip(found, expected[at], strict=True):
                     np.testing.assert_array_equal(one, other)
 
         return body

@@ -8,9 +8,7 @@ KERNELS = {
     "scores_of": lambda at: table.scores_of(
         np.ones(5, np.float32), np.ones((3, 5), np.float32), np.array([2], np.int64), "l2", at
     ),
-    "dots": lambda at: table.dots(
-        table.pack(np.ones((3, 5), np.uint8), 4), np.ones((1, 5), np.int8), 4, at
-    ),
+    "dots": lambda at: table.dots(table.pack(np.ones((3, 5), np.uint8), 4), np.ones((1, 5), np.int8), 4, at),
     "grid": lambda at: table.grid(np.arange(5, dtype=np.float32), 4, False, at),
     "quantise": lambda at: table.quantise(np.arange(5, dtype=np.float32), 0.0, 1.0, 4, at),
     "residual": lambda at: table.residual(np.ones(5, np.float32), np.ones(5, np.uint8), 0.0, 1.0, 4, at),

@@ -360,6 +360,28 @@ def test_a_process_ends_while_its_helpers_sleep(run_script):
     assert run_script(MEET + "    print(meet())") == "True"
 
 
+def test_a_process_ends_while_a_daemon_thread_computes(run_script):
+    # Compiled bodies, that is: a search. Helpers that run Python must be done when the interpreter exits.
+    run_script(
+        """
+        import threading
+        import numpy as np
+        import inlay
+        index = inlay.FlatIndex(16)
+        index.add(np.random.default_rng(1).standard_normal((2000, 16)))
+        started = threading.Event()
+        def search():
+            while True:
+                index.search(queries, 5)
+                started.set()
+        queries = index.reconstruct(index.ids)
+        threading.Thread(target=search, daemon=True).start()
+        started.wait(60)
+        """,
+        INLAY_NUM_THREADS="3",
+    )
+
+
 # The setting
 
 

@@ -1,0 +1,48 @@
+"""LVQ codes and what they were made about, as other Cython modules see them."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t
+
+from ..kernels.table cimport kLine
+from ..rotation cimport HadamardRotation
+from .codec cimport Codes
+
+cdef enum:
+    MAX_MEANS = 256  # a selector is one byte
+
+
+# Where the tables lie now; null for tables that there are not.
+cdef struct Places:
+    uint8_t* blocks
+    float* steps
+    float* lows
+    float* norms
+    float* rhos
+    uint8_t* selectors
+    uint8_t* residuals
+
+
+cdef class LVQCodes(Codes):
+    cdef readonly Py_ssize_t dim
+    cdef readonly int bits
+    cdef readonly int residual_bits
+    cdef readonly Py_ssize_t lines
+    cdef readonly Py_ssize_t residual_bytes
+    cdef Places places
+    cdef object place(self)
+
+
+cdef class Frame:
+    cdef readonly HadamardRotation rotation
+    cdef const float[::1] centre_view
+    cdef const float[:, ::1] means_view
+
+
+# The block of 16 rows that a row lies in, there in lane slot % 16.
+cdef inline uint8_t* block_of(uint8_t* blocks, Py_ssize_t lines, Py_ssize_t slot) noexcept nogil:
+    return blocks + slot // 16 * lines * <Py_ssize_t>kLine
+
+
+# The size in whole cache lines.
+cdef inline size_t lined(size_t size) noexcept nogil:
+    return (size + 63) // 64 * 64

@@ -1,0 +1,1 @@
+# Nothing here is for Python: `encode_rows` is for other Cython modules.
