@@ -246,7 +246,8 @@ void estimate_case(const Kernels& kernels, size_t n, bool norms, bool selectors,
     log.add(out);
 }
 
-void scan_case(inlay::lvq::Scan scan, size_t per_line, size_t together, size_t n, bool norms, bool selectors,
+// n_means is how many offsets a query has; 0 for no selectors.
+void scan_case(inlay::lvq::Scan scan, size_t per_line, size_t together, size_t n, bool norms, size_t n_means,
                Random& random, Transcript& log) {
     const size_t lines = 3, n_blocks = (n + inlay::codes::kRows - 1) / inlay::codes::kRows, stride = n + 2;
     Guarded<std::int8_t> values(lines * per_line * together);
@@ -256,10 +257,12 @@ void scan_case(inlay::lvq::Scan scan, size_t per_line, size_t together, size_t n
     random.fill(values);
     random.fill(blocks);
     random.fill(means);
+    for (size_t i = 0; n_means > 0 && i < n; ++i) means[i] = static_cast<std::uint8_t>(means[i] % n_means);
     for (auto* floats : {&steps, &lows, &squares, &scales, &sums, &offsets}) random.fill(*floats);
-    const inlay::lvq::Queries queries = {values.data(), scales.data(), sums.data(), offsets.data(), 256};
+    const inlay::lvq::Queries queries = {values.data(),  scales.data(), sums.data(),
+                                         offsets.data(), 256,           n_means};
     const inlay::lvq::Constants rows = {steps.data(), lows.data(), norms ? squares.data() : nullptr,
-                                        selectors ? means.data() : nullptr};
+                                        n_means > 0 ? means.data() : nullptr};
     scan(blocks.data(), lines, queries, rows, n, out.data(), stride);
     log.add(out);
 }
@@ -276,11 +279,11 @@ void run_scans(const Kernels& kernels, Transcript& log) {
                  {"scan8_eight", kernels.scan8_eight, 4, 8}};
     for (const auto& form : forms)
         for (const size_t n : kSizes)
-            for (const int which : {0, 1, 2, 3}) {
-                log.begin(form.name, n, static_cast<size_t>(which));
-                scan_case(form.scan, form.per_line, form.together, n, which % 2 == 1, which >= 2, random,
-                          log);
-            }
+            for (const size_t n_means : {0, 5, 64, 65, 256})
+                for (const bool norms : {false, true}) {
+                    log.begin(form.name, n, 2 * n_means + norms);
+                    scan_case(form.scan, form.per_line, form.together, n, norms, n_means, random, log);
+                }
 }
 
 void run_lvq(const Kernels& kernels, Transcript& log) {
