@@ -53,9 +53,9 @@ cdef class Codes:
         """Return the bytes of the cold tables, or of the others."""
         return sum(table.nbytes for name, table in self.tables.items() if (name in self.cold) == cold)
 
-    def sections(self):
-        """Return the arrays that a file holds."""
-        return {name: table.rows for name, table in self.tables.items()}
+    def sections(self, Py_ssize_t n):
+        """Return the arrays that a file of the first n rows holds."""
+        return {name: table.rows[: self.length(name, n)] for name, table in self.tables.items()}
 
     def restore(self, sections, Py_ssize_t n):
         """Lie over the arrays of a file, once their dtypes and shapes are right for n rows."""

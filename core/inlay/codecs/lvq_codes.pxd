@@ -29,7 +29,8 @@ cdef class LVQCodes(Codes):
     cdef readonly Py_ssize_t lines
     cdef readonly Py_ssize_t residual_bytes
     cdef Places places
-    cdef object place(self)
+    cdef bint moved
+    cdef Places where(self) except *
 
 
 cdef class Frame:

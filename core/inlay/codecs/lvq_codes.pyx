@@ -71,22 +71,26 @@ cdef class LVQCodes(Codes):
         if residual_bits:
             tables["residuals"] = Table(np.uint8, (self.residual_bytes,))
         super().__init__(tables, ("rhos", "residuals"))
-        self.place()
+        self.moved = True
 
     @property
     def code_size(self):
         """Bytes a row, cold ones included."""
         return 4 * self.lines + 12 + 4 * ("norms" in self.tables) + 1 + self.residual_bytes
 
-    cdef object place(self):
-        # Kernels read through bare pointers: taken again after everything that may move a table.
-        self.places.blocks = <uint8_t*>address(self.tables, "codes")
-        self.places.steps = <float*>address(self.tables, "steps")
-        self.places.lows = <float*>address(self.tables, "lows")
-        self.places.norms = <float*>address(self.tables, "norms")
-        self.places.rhos = <float*>address(self.tables, "rhos")
-        self.places.selectors = <uint8_t*>address(self.tables, "selectors")
-        self.places.residuals = <uint8_t*>address(self.tables, "residuals")
+    cdef Places where(self) except *:
+        # Kernels read through bare pointers, looked up again after everything that may move a table, and only
+        # when next needed: an interrupted change cannot leave old ones behind.
+        if self.moved:
+            self.places.blocks = <uint8_t*>address(self.tables, "codes")
+            self.places.steps = <float*>address(self.tables, "steps")
+            self.places.lows = <float*>address(self.tables, "lows")
+            self.places.norms = <float*>address(self.tables, "norms")
+            self.places.rhos = <float*>address(self.tables, "rhos")
+            self.places.selectors = <uint8_t*>address(self.tables, "selectors")
+            self.places.residuals = <uint8_t*>address(self.tables, "residuals")
+            self.moved = False
+        return self.places
 
     def length(self, name, Py_ssize_t n):
         """Return how many rows a table has for n rows of codes."""
@@ -94,6 +98,7 @@ cdef class LVQCodes(Codes):
 
     def resize(self, Py_ssize_t n):
         """Keep the first n rows, or make room for more; lanes without a row hold zeros."""
+        self.moved = True
         blocks = self.tables["codes"]
         cdef Py_ssize_t had = len(blocks)
         if n < self.n and n % 16:
@@ -103,20 +108,19 @@ cdef class LVQCodes(Codes):
         if len(blocks) > had:
             # Every row writes the whole of its lane, so only the last block can keep lanes without one.
             blocks.rows[len(blocks) - 1] = 0
-        elif n < self.n and n % 16:
+        elif n <= self.n and n % 16 and not blocks.mapped:
             blocks.rows[n // 16].reshape(self.lines, 16, 4)[:, n % 16:] = 0
         self.n = n
-        self.place()
 
     def reserve(self, Py_ssize_t n):
         """Have memory for n rows."""
+        self.moved = True
         Codes.reserve(self, n)
-        self.place()
 
     def own(self):
         """Copy tables that lie in a mapped file, so that they can be written to."""
+        self.moved = True
         Codes.own(self)
-        self.place()
 
     def move(self, sources, targets):
         """Let the rows of targets become those of sources."""
@@ -130,13 +134,13 @@ cdef class LVQCodes(Codes):
 
     def compact(self):
         """Give back memory beyond the rows there are."""
+        self.moved = True
         Codes.compact(self)
-        self.place()
 
     def restore(self, sections, Py_ssize_t n):
         """Lie over the arrays of a file."""
+        self.moved = True
         Codes.restore(self, sections, n)
-        self.place()
 
 
 cdef size_t address(dict tables, str name) except? 0:

@@ -56,7 +56,7 @@ cdef int encode_rows(
     job.n_means, job.dim, job.lines = frame.means_view.shape[0], codes.dim, codes.lines
     job.residual_bytes, job.first = codes.residual_bytes, first
     job.bits, job.residual_bits = codes.bits, codes.residual_bits
-    job.to, job.energy = codes.places, &energy[0]
+    job.to, job.energy = codes.where(), &energy[0]
     job.scratch_size = encode_scratch(codes.dim, codes.lines)
     job.scratch = <char*>calloc(workers, job.scratch_size)
     if job.scratch == NULL:

@@ -80,7 +80,7 @@ cdef class LVQScorer(Scorer):
         self, Frame frame, bint squared_l2, const float[:, ::1] queries, LVQCodes codes, int workers
     ):
         cdef PrepareJob job
-        self.frame, self.codes, self.at, self.squared_l2 = frame, codes, codes.places, squared_l2
+        self.frame, self.codes, self.at, self.squared_l2 = frame, codes, codes.where(), squared_l2
         self.bits, self.residual_bits = codes.bits, codes.residual_bits
         self.dim, self.lines, self.values = codes.dim, codes.lines, codes.lines * 32 // codes.bits
         self.residual_bytes = codes.residual_bytes

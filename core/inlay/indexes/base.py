@@ -20,6 +20,7 @@ from ..arrays import as_count, as_ids, as_number, as_rows, normalised
 from ..contents import FormatError, Header, Sections, field
 from ..ids import Bits, IdFilter, IdMap, repeated
 from ..parallel.lock import SharedLock
+from ..parallel.signals import uninterrupted
 from ..progress import Progress, track
 
 F32 = npt.NDArray[np.float32]
@@ -250,7 +251,8 @@ class Index(ABC):
         with self._lock.exclusive():
             chosen = self._ids.choose(ids, len(vectors))
             self._extend(vectors, progress)
-            self._ids.append(chosen)
+            with uninterrupted():
+                self._ids.append(chosen)
         return chosen
 
     def upsert(self, rows: npt.ArrayLike, ids: npt.ArrayLike, *, progress: Progress = None) -> I64:
@@ -282,10 +284,11 @@ class Index(ABC):
             n = len(self)
             # New ids first, so that the replacements can be moved off the end once everything is coded.
             self._extend(vectors if not known.any() else vectors[np.argsort(known, kind="stable")], progress)
-            if known.any():
-                self._move(np.arange(n + len(fresh), n + len(chosen)), slots[known])
-                self._truncate(n + len(fresh))
-            self._ids.append(fresh)
+            with uninterrupted():
+                if known.any():
+                    self._move(np.arange(n + len(fresh), n + len(chosen)), slots[known])
+                    self._truncate(n + len(fresh))
+                self._ids.append(fresh)
         return chosen
 
     def remove(self, ids: npt.ArrayLike) -> int:
@@ -308,21 +311,22 @@ class Index(ABC):
             else:
                 slots = np.unique(self._ids.slots(as_ids(ids)))
                 slots = slots[slots >= 0]
-            sources, targets = self._ids.remove(slots)
-            if len(sources):
-                self._move(sources, targets)
-            self._truncate(len(self._ids))
+            with uninterrupted():
+                sources, targets = self._ids.remove(slots)
+                if len(sources):
+                    self._move(sources, targets)
+                self._truncate(len(self._ids))
         return len(slots)
 
     def compact(self) -> None:
         """Give memory back that removals and growth left over."""
-        with self._lock.exclusive():
+        with self._lock.exclusive(), uninterrupted():
             self._ids.compact()
             self._shrink()
 
     def reset(self) -> None:
         """Remove all rows; what was learned stays, and ids that were in use are not given again."""
-        with self._lock.exclusive():
+        with self._lock.exclusive(), uninterrupted():
             self._ids.clear()
             self._clear()
 
@@ -528,6 +532,7 @@ class Index(ABC):
             return
         if len(self) + len(rows) > MAX_ROWS:
             raise ValueError(f"an index holds at most {MAX_ROWS:,} rows")
+        self._truncate(len(self))  # of rows whose ids an interruption kept from being stored
         with self._undone():
             if not self.is_trained:
                 self._train(self._prepared(rows), progress)
@@ -544,8 +549,9 @@ class Index(ABC):
         try:
             yield
         except BaseException:
-            self._truncate(n)
-            self._unlearn(learned)
+            with uninterrupted():
+                self._truncate(n)
+                self._unlearn(learned)
             raise
 
     def _as_mask(self, which: object) -> npt.NDArray[np.bool_] | None:

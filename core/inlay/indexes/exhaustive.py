@@ -59,9 +59,9 @@ class ScanIndex(Index):
             codec.encode(rows, codes)
 
     def _truncate(self, n: int) -> None:
+        # Even to the length they say they have: an interruption may have left some tables longer.
         for _, codes in self._parts:
-            if len(codes) > n:
-                codes.resize(n)
+            codes.resize(n)
 
     def _move(self, sources: I64, targets: I64) -> None:
         for _, codes in self._parts:
@@ -123,7 +123,7 @@ class ScanIndex(Index):
     def _state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         fields, sections = self._parts[0][0].state()
         for _, codes in self._parts:
-            sections = {**sections, **codes.sections()}
+            sections = {**sections, **codes.sections(len(self))}
         return {"codec": fields}, sections
 
     def _restore(self, header: Mapping[str, Any], sections: Sections, n: int) -> None:

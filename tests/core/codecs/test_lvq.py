@@ -384,7 +384,7 @@ def test_bytes_are_what_a_row_is_said_to_take(form, squared_l2, rng):
 def test_codes_over_arrays_of_a_file_are_copied_before_a_change(form, rng):
     x = rng.standard_normal((50, 21), np.float32)
     codec, codes, _ = made(form, x, n_means=2)
-    arrays = {name: rows_.copy() for name, rows_ in codes.sections().items()}
+    arrays = {name: rows_.copy() for name, rows_ in codes.sections(len(codes)).items()}
     for array in arrays.values():
         array.flags.writeable = False
     before = {name: array.copy() for name, array in arrays.items()}
@@ -406,7 +406,7 @@ def test_codes_over_arrays_of_a_file_are_copied_before_a_change(form, rng):
 def test_codes_of_another_shape_are_refused(rng):
     x = rng.standard_normal((50, 21), np.float32)
     codec, codes, _ = made("4x8", x)
-    arrays = codes.sections()
+    arrays = codes.sections(len(codes))
     for name, array in arrays.items():
         for wrong in (array[:-1], array.astype(np.float64)):
             with pytest.raises(FormatError, match=name):
@@ -485,7 +485,7 @@ def test_rows_that_drift_away_get_a_mean_of_their_own_and_old_codes_stay(seed, n
     far = np.where(np.arange(24) % 3 == 0, 8, -2)
     moved = (far + rng.standard_normal((DRIFT_ROWS + 1000, 24))).astype(np.float32)
     for first in range(0, len(moved), 500):
-        before = {name: rows_.copy() for name, rows_ in codes.sections().items() if name != "codes"}
+        before = {name: rows_.copy() for name, rows_ in codes.sections(len(codes)).items() if name != "codes"}
         whole = len(codes) // 16
         blocks = column(codes, "codes")[:whole].copy()
         decoded = codec.decode(codes)

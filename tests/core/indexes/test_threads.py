@@ -223,7 +223,7 @@ def test_ctrl_c_ends_a_long_call_and_leaves_the_index_as_it_was(run_script, n_th
             assert interrupted(lambda: index.range_search(many, 1.0)), "range_search"
             if spec != "Flat":
                 assert interrupted(lambda: [index.add(many) for _ in range(1000)]), "add"
-                index.remove(index.ids[len(index) - len(index) % len(many) :])
+                assert (len(index) - len(rows)) % len(many) == 0, "a part of an add is left"
             assert index.search(rows[:3], 1)[1].ravel().tolist() == [0, 1, 2]
             if spec == "Flat":
                 assert index.to_bytes() == before
