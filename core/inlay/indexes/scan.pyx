@@ -2,8 +2,7 @@
 
     for each group of queries (and each part of the rows, when queries are too few to keep all threads busy)
         for each run of rows that fits the cache:  Scorer.block -> scores -> Best.take (threshold, compress)
-    for each query:  the best `candidates`, nearest first -> Scorer.rows_at -> the k best of these, ties by
-    id;
+    for each query:  the best `candidates`, nearest first -> Scorer.rows_at -> the k best, ties by id;
         passes over those whose scan score leaves no hope by now: Scorer.slack
 
 Any codec with a `Scorer` is searched by this one loop. Results depend neither on how rows and queries are cut
@@ -28,8 +27,8 @@ from ..parallel.crew cimport split
 # Queries that pass over the rows together: the rows then come from memory once for all of them.
 cdef enum:
     GROUP = 64
-# Queries whose scores of a run are made and looked at together, and rows in a run: 8 KiB of scores, which
-# stay in the first cache. A query or two take longer runs, whose codes come from memory in one stream.
+# Queries whose scores of a run are made and looked at together, and rows in a run: 16 KiB of scores, half
+# the first cache. A query or two take longer runs, whose codes come from memory in one stream.
 cdef enum:
     FEW = 8
     RUN = 512
@@ -100,8 +99,7 @@ cdef inline bint sixteen(const uint64_t* bits, size_t slot) noexcept nogil:
 
 
 cdef void settle(Job* job, Best* best) noexcept nogil:
-    # Put the candidates in order, and send for the first of them: some queries' worth of other work comes
-    # between.
+    # Put the candidates in order, and send for the first of them: another query's work comes between.
     cdef size_t first
     best.finish()
     if job.last != NULL:
