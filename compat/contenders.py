@@ -52,6 +52,10 @@ class Engine(ABC):
     def nbytes(self) -> int:
         """Return the bytes the library says the index takes."""
 
+    def nbytes_cold(self) -> int | None:
+        """Return how many of those only the last candidates of a search touch; None where it does not say."""
+        return None
+
 
 class Inlay(Engine):
     """An Inlay index made by its spec string."""
@@ -83,20 +87,27 @@ class Inlay(Engine):
         """Return ``nbytes``."""
         return int(self.index.nbytes)
 
+    def nbytes_cold(self) -> int | None:
+        """Return ``nbytes_cold``."""
+        return int(self.index.nbytes_cold)
+
 
 class Faiss(Engine):
     """A faiss index made by its factory string; settings are the names of faiss's ``ParameterSpace``.
 
-    ``{m}`` in the factory string stands for the largest divisor of the dimensions up to their half.
+    ``{m}`` in the factory string stands for the largest divisor of the dimensions up to their half; an
+    ``ef_construction`` of 0 leaves what faiss has.
     """
 
     library = "faiss"
 
-    def __init__(self, dim: int, metric: Metric, factory: str) -> None:
-        super().__init__(dim, metric, factory)
+    def __init__(self, dim: int, metric: Metric, factory: str, ef_construction: int = 0) -> None:
+        super().__init__(dim, metric, factory, ef_construction)
         half = max(m for m in range(1, max(2, dim // 2 + 1)) if dim % m == 0)
         kind = self.module.METRIC_L2 if metric == "l2" else self.module.METRIC_INNER_PRODUCT
         self.index = self.module.index_factory(dim, factory.format(m=half), kind)
+        if ef_construction:
+            self._set("efConstruction", ef_construction)
 
     def build(self, rows: Floats, threads: int) -> None:
         """Train, then add."""
@@ -108,7 +119,7 @@ class Faiss(Engine):
         """Set parameters on the index itself."""
         self.module.omp_set_num_threads(threads)
         for name, value in setting.items():
-            self.module.ParameterSpace().set_index_parameter(self.index, name, value)
+            self._set(name, value)
 
     def search(self, queries: Floats, k: int) -> Ids:
         """Search, and keep the labels."""
@@ -118,6 +129,9 @@ class Faiss(Engine):
     def nbytes(self) -> int:
         """Return the size of the serialised index."""
         return int(self.module.serialize_index(self.index).nbytes)
+
+    def _set(self, name: str, value: int) -> None:
+        self.module.ParameterSpace().set_index_parameter(self.index, name, value)
 
 
 class Hnswlib(Engine):
@@ -153,12 +167,17 @@ class Hnswlib(Engine):
 
 @dataclass(frozen=True)
 class Contender:
-    """A name, how its engine is made, and its settings for a given k."""
+    """A name, how its engine is made, and its settings for a given k.
+
+    ``scans`` says that every search scores every row. Otherwise a graph is walked, and the settings are the
+    efforts of the walk, from the least to the most: a curve.
+    """
 
     name: str
     engine: type[Engine]
     recipe: tuple[Any, ...]
     settings: Callable[[int], list[Setting]]
+    scans: bool = True
 
     def make(self, dim: int, metric: Metric) -> Engine:
         """Return an empty index; an ImportError when the library is missing."""
@@ -192,7 +211,10 @@ def at_least_k(name: str, values: Sequence[int], k: int) -> list[Setting]:
 
 RERANK = partial(times_k, "rerank", (0, 1, 2, 5, 10, 20, 40))
 REFINE = partial(fixed, "k_factor_rf", (1, 2, 5, 10, 20, 40))
-EF = partial(at_least_k, "ef", (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400, 600))
+WIDTHS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400, 600)
+EF = partial(at_least_k, "ef", WIDTHS)
+EF_SEARCH = partial(at_least_k, "efSearch", WIDTHS)
+EF_CONSTRUCTION = 200  # of every baseline's graph
 
 CONTENDERS: tuple[Contender, ...] = (
     Contender("inlay-Flat", Inlay, ("Flat",), as_it_is),
@@ -201,12 +223,18 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("inlay-LVQ4x4", Inlay, ("LVQ4x4",), RERANK),
     Contender("inlay-LVQ4x8", Inlay, ("LVQ4x8",), RERANK),
     Contender("inlay-LVQ8x8", Inlay, ("LVQ8x8",), RERANK),
+    Contender("inlay-HNSW32", Inlay, ("HNSW32",), EF, scans=False),
+    Contender("inlay-HNSW32,LVQ8", Inlay, ("HNSW32,LVQ8",), EF, scans=False),
+    Contender("inlay-HNSW32,LVQ4x8", Inlay, ("HNSW32,LVQ4x8",), EF, scans=False),
+    Contender("inlay-QuIVer32", Inlay, ("QuIVer32",), EF, scans=False),
     Contender("faiss-Flat", Faiss, ("Flat",), as_it_is),
     Contender("faiss-SQ4", Faiss, ("SQ4",), as_it_is),
     Contender("faiss-SQ8", Faiss, ("SQ8",), as_it_is),
     Contender("faiss-SQ4+SQ8", Faiss, ("SQ4,Refine(SQ8)",), REFINE),
     Contender("faiss-PQfs+SQ8", Faiss, ("PQ{m}x4fs,Refine(SQ8)",), REFINE),
-    Contender("hnswlib-M16", Hnswlib, (16, 200), EF),
+    Contender("faiss-HNSW32", Faiss, ("HNSW32", EF_CONSTRUCTION), EF_SEARCH, scans=False),
+    Contender("faiss-HNSW32,SQ8", Faiss, ("HNSW32,SQ8", EF_CONSTRUCTION), EF_SEARCH, scans=False),
+    Contender("hnswlib-M16", Hnswlib, (16, EF_CONSTRUCTION), EF, scans=False),
 )
 
 

@@ -28,8 +28,8 @@ class Figure:
         The data set: name, checksum, rows, dimensions, metric, number of queries.
     k : int
         Neighbours asked for.
-    contender, baseline, library, version
-        Who; ``baseline`` is False for Inlay.
+    contender, baseline, scans, library, version
+        Who; ``baseline`` is False for Inlay, ``scans`` for whoever walks a graph.
     setting : dict
         Search parameters of the contender, by name.
     mode, batch, threads
@@ -40,7 +40,7 @@ class Figure:
         Queries per second, the best round; ``qps_rounds`` has all of them.
     cores : float
         Processor seconds per second in the best round: how many cores were really busy.
-    build_seconds, build_threads, bytes_said, bytes_grown, bytes_peak
+    build_seconds, build_threads, bytes_said, bytes_cold, bytes_grown, bytes_peak
         What building cost (see ``compat.worker.Build``); bytes are per row, None where nobody can tell.
     machine, run
         The processor's name, and when the run started: ratios are taken within one run.
@@ -55,6 +55,7 @@ class Figure:
     k: int
     contender: str
     baseline: bool
+    scans: bool
     library: str
     version: str
     setting: dict[str, int]
@@ -68,6 +69,7 @@ class Figure:
     build_seconds: float
     build_threads: int
     bytes_said: float
+    bytes_cold: float | None
     bytes_grown: float | None
     bytes_peak: float | None
     machine: str
@@ -79,6 +81,32 @@ class Figure:
         return question(
             self.fingerprint, self.k, self.contender, self.setting, self.mode, self.batch, self.threads
         )
+
+    @property
+    def bytes_hot(self) -> float | None:
+        """Bytes per row that every search may touch; None where the library does not tell them apart."""
+        return None if self.bytes_cold is None else self.bytes_said - self.bytes_cold
+
+    @property
+    def subject(self) -> tuple[str, str, str, int]:
+        """The data, its fingerprint, the metric and k: figures that stand under one heading."""
+        return self.data, self.fingerprint, self.metric, self.k
+
+    @property
+    def way(self) -> tuple[int, int, int]:
+        """The way of asking: threads, mode and batch, in the order in which they are shown."""
+        return self.threads, MODES.index(self.mode), self.batch
+
+    @property
+    def subject_text(self) -> str:
+        """The data as headings have it."""
+        return f"{self.data}: {self.n:,} x {self.dim}, {self.metric}"
+
+    @property
+    def way_text(self) -> str:
+        """The way of asking as headings have it."""
+        how = "one query per call" if self.mode == "single" else f"{self.batch} queries per call"
+        return f"{how}, {self.threads} thread{'s' if self.threads > 1 else ''}"
 
     @property
     def setting_text(self) -> str:

@@ -28,8 +28,7 @@ class Plan:
     """How everybody is measured."""
 
     k: int
-    threads: tuple[int, ...]
-    modes: tuple[Mode, ...]
+    threads: dict[Mode, tuple[int, ...]]  # for every mode that is measured
     batch: int
     rounds: int
     seconds: float
@@ -46,7 +45,7 @@ class Plan:
     def cells(self) -> list[Cell]:
         """Return the ways of asking, in the order they are measured."""
         sizes = {"single": 1, "batch": self.batch}
-        return [(threads, mode, sizes[mode]) for threads in self.threads for mode in self.modes]
+        return [(threads, mode, sizes[mode]) for mode, counts in self.threads.items() for threads in counts]
 
 
 @dataclass
@@ -170,6 +169,7 @@ class Race:
             k=self.plan.k,
             contender=entry.contender.name,
             baseline=entry.contender.is_baseline,
+            scans=entry.contender.scans,
             library=library,
             version=version(library),
             setting=setting,
@@ -183,6 +183,7 @@ class Race:
             build_seconds=entry.build.seconds,
             build_threads=entry.build.threads,
             bytes_said=entry.build.bytes_said,
+            bytes_cold=entry.build.bytes_cold,
             bytes_grown=entry.build.bytes_grown,
             bytes_peak=entry.build.bytes_peak,
             machine=self.machine,

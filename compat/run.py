@@ -3,6 +3,7 @@
     python -m compat.run                                           small made-up data, to see what comes out
     python -m compat.run --base X.npy --queries Q.npy --metric ip --threads 1 2 --out figures.jsonl
     python -m compat.run --data DIR --name minilm384_100k --metric ip --only inlay faiss-SQ8
+    python -m compat.run --only HNSW hnswlib --curves pictures     graphs only, and their curves drawn
 
 Every contender lives in a process of its own. For each way of asking (threads, one query per call or batches)
 the contenders take turns, round after round, and each setting keeps its best round. Finished settings are
@@ -22,10 +23,12 @@ from tqdm import tqdm
 
 from compat import data as sets
 from compat.contenders import CONTENDERS, present, select
+from compat.curves import NEEDED, can_draw, draw
 from compat.data import Source
 from compat.figures import MODES
+from compat.matched import TARGETS
 from compat.race import Plan, Race
-from compat.report import TARGETS, plot, report
+from compat.report import report
 
 SYNTHETIC = {"rows": 20_000, "dim": 64, "queries": 500, "seed": 20_240_611}
 QUICK = {"rows": 10_000, "queries": 200}
@@ -50,7 +53,14 @@ def parser() -> argparse.ArgumentParser:
     how = made.add_argument_group("how")
     how.add_argument("--k", type=int, default=10, help="neighbours per query (default 10)")
     how.add_argument("--threads", type=int, nargs="+", default=[1], help="thread counts (default 1)")
-    how.add_argument("--build-threads", type=int, help="default: the largest of --threads")
+    how.add_argument(
+        "--single-threads",
+        type=int,
+        nargs="+",
+        metavar="T",
+        help="for one query per call (default: --threads)",
+    )
+    how.add_argument("--build-threads", type=int, help="default: the most that is measured")
     how.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), help="default: both")
     how.add_argument("--batch", type=int, default=1000, help="queries per call in batch mode (default 1000)")
     how.add_argument("--rounds", type=int, default=3, help="rounds per figure, the best counts (default 3)")
@@ -67,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--at", type=float, nargs="+", default=list(TARGETS), metavar="R", help="recalls to match"
     )
-    output.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves")
+    output.add_argument("--curves", type=Path, metavar="DIR", help="draw the curves, PNG files")
     return made
 
 
@@ -88,10 +98,13 @@ def check(given: argparse.Namespace) -> None:
     for name in ("k", "batch", "rounds"):
         if getattr(given, name) < 1:
             raise ValueError(f"--{name} must be at least 1 but is {getattr(given, name)}")
-    if min(given.threads) < 1 or (given.build_threads is not None and given.build_threads < 1):
+    counts = [*given.threads, *(given.single_threads or [])]
+    if min(counts) < 1 or (given.build_threads is not None and given.build_threads < 1):
         raise ValueError("thread counts must be at least 1")
     if given.limit < 0 or given.seconds <= 0:
         raise ValueError("--limit cannot be negative and --seconds must be positive")
+    if given.curves is not None and not can_draw():
+        raise ValueError(NEEDED)
 
 
 def chosen_source(given: argparse.Namespace) -> Source:
@@ -105,14 +118,15 @@ def chosen_source(given: argparse.Namespace) -> Source:
 
 def chosen_plan(given: argparse.Namespace) -> Plan:
     """Return how the command line wants everybody measured."""
+    counts = {"single": given.single_threads or given.threads, "batch": given.threads}
+    threads = {mode: tuple(dict.fromkeys(counts[mode])) for mode in given.modes}
     plan = Plan(
         k=given.k,
-        threads=tuple(dict.fromkeys(given.threads)),
-        modes=tuple(dict.fromkeys(given.modes)),
+        threads=threads,
         batch=given.batch,
         rounds=given.rounds,
         seconds=given.seconds,
-        build_threads=given.build_threads or max(given.threads),
+        build_threads=given.build_threads or max(max(counts) for counts in threads.values()),
         quick=given.quick,
     )
     return replace(plan, rounds=1) if given.quick else plan
@@ -147,8 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, FileNotFoundError) as error:
         grammar.error(str(error))
     print(report(made.figures, given.at))
-    if given.plot:
-        plot(made.figures, given.plot)
+    if given.curves is not None and made.figures:
+        print("\n".join(["", *(str(path) for path in draw(made.figures, given.curves))]))
     for failure in made.failures:
         print(f"\nFAILED {failure}", file=sys.stderr)
     return 1 if made.failures else 0

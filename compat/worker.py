@@ -27,6 +27,7 @@ from compat.contenders import Contender, Engine, Setting
 from compat.data import Floats, Ids, Metric
 
 WARM_ROWS = 1000  # enough to train any code; wakes thread crews and scratch buffers before memory is counted
+WARM_SECONDS = 0.05  # caches and clock speed recover from whoever ran before: 32 MB are read in some 2 ms
 LEAST_SECONDS = 0.1  # shorter passes are repeated: a timer and a scheduler have their grain
 BLAS_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -46,6 +47,8 @@ class Build:
     threads : int
     bytes_said : float
         Bytes per row by the library's own account.
+    bytes_cold : float or None
+        How many of those only the last candidates of a search touch.
     bytes_grown : float or None
         Growth of the process's own memory per row, from before the build to after it.
     bytes_peak : float or None
@@ -55,6 +58,7 @@ class Build:
     seconds: float
     threads: int
     bytes_said: float
+    bytes_cold: float | None
     bytes_grown: float | None
     bytes_peak: float | None
 
@@ -94,11 +98,12 @@ class Bench:
         peak = memory.peak() if has_peak else None
         memory.settle()
         after = memory.anonymous()
-        rows = len(self.base)
+        rows, cold = len(self.base), self.engine.nbytes_cold()
         made = Build(
             seconds,
             threads,
             self.engine.nbytes() / rows,
+            None if cold is None else cold / rows,
             None if before is None or after is None else (after - before) / rows,
             None if peak is None or resident is None else (peak - resident) / rows,
         )
@@ -113,8 +118,11 @@ class Bench:
         """Time a pass over the queries, ``batch`` per call, and return a ``Pass`` as a dict."""
         self.engine.apply(setting, threads)
         batches = [self.queries[at : at + batch] for at in range(0, len(self.queries), batch)]
-        for queries in batches[:5]:
-            self.engine.search(queries[:50], self.k)  # caches and clock speed recover from whoever ran before
+        start = time.perf_counter()
+        for queries in cycle(batches):
+            self.engine.search(queries[:50], self.k)
+            if time.perf_counter() - start >= WARM_SECONDS:
+                break
         done = 0
         busy, start = time.process_time(), time.perf_counter()
         for queries in cycle(batches):

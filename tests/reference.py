@@ -200,6 +200,38 @@ def estimate(
     return found
 
 
+# LVQ row by row: the codes of a row side by side, then step, low and norm
+
+
+def lay(codes: U8, constants: F32, bits: int, stride: int) -> U8:
+    """Return rows (n, stride) of codes (n, dim), one byte each, and constants (n, 3).
+
+    8 bits take a byte each. At 4 bits the first half of the dimensions are low nibbles, the others the high
+    ones of the same bytes. Bytes of codes are filled up to a multiple of 4; what is not there is 0.
+    """
+    n, dim = codes.shape
+    size = -(-dim * bits // 32) * 4
+    padded = np.zeros((n, size * 8 // bits), np.uint8)
+    padded[:, :dim] = codes
+    rows = np.zeros((n, stride), np.uint8)
+    rows[:, :size] = padded if bits == 8 else padded[:, :size] | padded[:, size:] << 4
+    rows[:, size : size + 12] = np.ascontiguousarray(constants).view(np.uint8)
+    return rows
+
+
+def near(
+    codes: U8, constants: F32, query: I8, scale: float, shift: float, least: float, with_norms: bool
+) -> F32:
+    """Return max(least, step * (scale * dot) + (low * (scale * total) + norm) + shift)."""
+    step, low, norm = constants.T
+    constant = low * (np.float32(scale) * np.float32(query.sum(dtype=np.int64)))
+    if with_norms:
+        constant = constant + norm
+    product = step * (np.float32(scale) * dots(codes, query[None])[0].astype(np.float32))
+    found: F32 = np.maximum(product + constant + np.float32(shift), np.float32(least))
+    return found
+
+
 # The k best
 
 

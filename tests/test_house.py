@@ -18,7 +18,7 @@ HOUSE = (
     ("indexes",),
     ("codecs",),
     ("graph",),
-    ("clusters", "rotation", "ids", "file", "contents", "tables", "arrays", "progress"),
+    ("clusters", "rotation", "ids", "file", "contents", "tables", "arrays", "scorer", "progress"),
     ("parallel", "kernels"),
 )
 FLOOR = {name: number for number, names in enumerate(HOUSE) for name in names}
@@ -124,7 +124,7 @@ def test_the_tests_of_imports_see_imports():
         "numpy",
     }
     base = set(imports(CORE / "indexes" / "base.py"))
-    assert base >= {"inlay.file", "inlay.arrays", "inlay.parallel.lock", "inlay.progress", "numpy"}
+    assert base >= {"inlay.ids", "inlay.arrays", "inlay.parallel.signals", "inlay.progress", "numpy"}
     assert "inlay.indexes.base" in imports(CORE / "indexes" / "__init__.py")
     assert resolved(CORE / "indexes" / "x.py", "..", "file") == "inlay.file"
     assert resolved(CORE / "indexes" / "__init__.py", ".", "base") == "inlay.indexes.base"

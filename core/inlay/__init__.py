@@ -3,17 +3,19 @@
 from .collection import Collection, Hit, Record
 from .contents import FormatError
 from .ids import IdFilter
-from .indexes import FlatIndex, Index, LVQIndex, from_spec, load
+from .indexes import FlatIndex, GraphIndex, Index, LVQIndex, QuIVerIndex, from_spec, load
 from .parallel.crew import get_num_threads, set_num_threads
 
 __all__ = [
     "Collection",
     "FlatIndex",
     "FormatError",
+    "GraphIndex",
     "Hit",
     "IdFilter",
     "Index",
     "LVQIndex",
+    "QuIVerIndex",
     "Record",
     "from_spec",
     "get_num_threads",

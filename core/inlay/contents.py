@@ -54,10 +54,20 @@ class Header(dict[str, Any]):
 class Sections(dict[str, Array]):
     """The arrays of a file by name, with the checks that every reader needs."""
 
-    def __init__(self, arrays: Mapping[str, Array], file: str, offsets: Mapping[str, int]) -> None:
+    def __init__(
+        self, arrays: Mapping[str, Array], file: str, offsets: Mapping[str, int], prefix: str = ""
+    ) -> None:
         super().__init__(arrays)
         self.file = file
         self.offsets = dict(offsets)
+        self.prefix = prefix
+
+    def under(self, prefix: str) -> "Sections":
+        """Return those whose names begin with a prefix, without it."""
+        start = len(prefix)
+        arrays = {name[start:]: array for name, array in self.items() if name.startswith(prefix)}
+        offsets = {name[start:]: offset for name, offset in self.offsets.items() if name.startswith(prefix)}
+        return Sections(arrays, self.file, offsets, self.prefix + prefix)
 
     def take(self, name: str, dtype: npt.DTypeLike, shape: tuple[int | None, ...]) -> Array:
         """Return an array that has exactly this dtype and shape; None leaves a dimension free.
@@ -80,7 +90,8 @@ class Sections(dict[str, Array]):
 
     def fault(self, name: str, message: str) -> FormatError:
         """Make, not raise, the error for contents of a section that cannot be right."""
-        return FormatError(message, file=self.file, section=name, offset=self.offsets.get(name))
+        section = self.prefix + name
+        return FormatError(message, file=self.file, section=section, offset=self.offsets.get(name))
 
 
 def field(

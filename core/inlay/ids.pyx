@@ -1,9 +1,11 @@
 """Ids: which row of an index answers to which number, and filters over them.
 
 An index numbers its rows 0, 1, 2, ... without gaps: these numbers are *slots*, and they change when rows are
-removed (the last row moves into the hole). What a user sees are *ids*, which never change and are never given
-twice. While ids run on from a base (id = base + slot), which is what most indexes have, nothing is stored;
-otherwise there is an array slot -> id and an open hash table id -> slot, at most 23 bytes a row together.
+removed (the last row moves into the hole). Rows that cannot be moved so easily are *buried* instead: their
+slots stay, dead and with id -1, until all dead ones are dropped together. What a user sees are *ids*, which
+never change and are never given twice. While ids run on from a base (id = base + slot), which is what most
+indexes have, nothing is stored; otherwise there is an array slot -> id and an open hash table id -> slot, at
+most 23 bytes a row together.
 """
 
 import weakref
@@ -14,6 +16,8 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from .arrays import as_ids
 from .tables import Table, allocate
+
+MAX_ROWS = 2**31 - 1  # slots are 32-bit in candidates of a search and in the hash table
 
 
 cdef inline uint64_t scatter(int64_t key) noexcept nogil:
@@ -96,10 +100,16 @@ class IdMap:
         The id that the next row without one is given: above every id there ever was.
     version : int
         Changes whenever the relation of ids and slots does.
+
+    Notes
+    -----
+    Its length is the number of rows; `n_slots` also counts the dead slots of buried ones.
     """
 
     def __init__(self):
-        self._n = 0
+        self._n = 0  # slots
+        self._dead = 0
+        self._alive = None  # (version, Bits) when last asked for
         self._base = 0
         self._ids = None  # Table of int64 once ids no longer run on from the base
         self._hash = None
@@ -108,13 +118,31 @@ class IdMap:
         self.version = 0
 
     def __len__(self):
+        return self._n - self._dead
+
+    @property
+    def n_slots(self):
+        """How many slots there are, dead ones included."""
         return self._n
 
     @property
+    def alive(self):
+        """The slots that are not dead, as `Bits`; None while that is all of them."""
+        if not self._dead:
+            return None
+        # One tuple, as for a filter: several searches may ask at once.
+        last = self._alive
+        if last is None or last[0] != self.version:
+            last = self._alive = self.version, Bits(self._ids.rows != -1)
+        return last[1]
+
+    @property
     def array(self):
-        """The ids in slot order, int64 (n,), as a read-only array."""
+        """The ids of the rows in slot order, int64 (n,), as a read-only array."""
         if self._ids is None:
             ids = np.arange(self._base, self._base + self._n, dtype=np.int64)
+        elif self._dead:
+            ids = self._ids.rows[self._ids.rows != -1]
         else:
             ids = self._ids.rows.view()
         ids.flags.writeable = False
@@ -122,7 +150,7 @@ class IdMap:
 
     @property
     def stored(self):
-        """The stored ids in slot order, or None while id = base + slot."""
+        """The stored ids of all slots, -1 for dead ones, or None while id = base + slot."""
         return None if self._ids is None else self._ids.rows
 
     @property
@@ -199,28 +227,45 @@ class IdMap:
         mask[slots[slots >= 0]] = True
         return Bits(mask)
 
+    def spread(self, mask):
+        """Return the bool (n_slots,) that says of slots what a mask over `array` says of rows."""
+        if not self._dead:
+            return mask
+        slots = np.zeros(self._n, np.bool_)
+        slots[self._ids.rows != -1] = mask
+        return slots
+
     def remove(self, slots):
         """Drop slots (sorted, unique), moving the last rows into the holes.
 
         Returns
         -------
         sources, targets : ndarray of int64
-            What moved where; every row container of the index must follow, and then keep the first len(self).
+            What moved where; every row container of the index must follow, and then keep the first `n_slots`.
         """
-        n = self._n - len(slots)
-        sources, targets = moves(self._n, slots)
+        if len(slots) and (self._ids is not None or slots[0] < self._n - len(slots)):
+            hash_remove(self._own(), self._ids.rows, slots)
+        return self._fill(slots)
+
+    def bury(self, slots):
+        """Let slots (unique, not dead) answer to no id any more, and stay."""
         if len(slots) == 0:
-            return sources, targets
-        if len(sources) or self._ids is not None:
-            self._store()
-            table = self._table()
-            hash_remove(table, self._ids.rows, slots)
-            self._ids.own()
-            hash_move(table, self._ids.rows, sources, targets)
-            self._ids.resize(n)
-        self._n = n
+            return
+        hash_remove(self._own(), self._ids.rows, slots)
+        rows = self._ids.rows
+        rows[slots] = -1
+        # The first time they are counted: a damaged file may hold -1 where nothing was buried.
+        self._dead = self._dead + len(slots) if self._dead else int(np.count_nonzero(rows == -1))
         self.version += 1
-        return sources, targets
+
+    def drop_dead(self):
+        """Drop the slots that are dead; returns what `remove` does."""
+        if not self._dead:
+            return self._fill(np.empty(0, np.int64))
+        self._own()
+        moved = self._fill(np.flatnonzero(self._ids.rows == -1))
+        self._dead = 0
+        return moved
 
     def compact(self):
         """Give back memory, and forget a stored array that has become a plain run."""
@@ -228,7 +273,9 @@ class IdMap:
             return
         rows = self._ids.rows
         n = len(rows)
-        if n == 0 or (int(rows[n - 1]) - int(rows[0]) == n - 1 and bool((np.diff(rows) == 1).all())):
+        if self._dead:
+            self._ids.compact()
+        elif n == 0 or (int(rows[n - 1]) - int(rows[0]) == n - 1 and bool((np.diff(rows) == 1).all())):
             self._base = int(rows[0]) if n else 0
             self._ids = None
         else:
@@ -237,12 +284,12 @@ class IdMap:
 
     def clear(self):
         """Forget every row; ids that were in use are still never given again."""
-        self._n, self._ids, self._hash = 0, None, None
+        self._n, self._dead, self._ids, self._hash = 0, 0, None, None
         self.version += 1
 
-    def restore(self, n, base, next_id, ids):
-        """Take the state that a file holds: n rows from base on, or the array ids."""
-        self._n, self._base, self.next_id = n, base, next_id
+    def restore(self, n, base, next_id, ids, dead=0):
+        """Take the state that a file holds: n slots from base on, or the array ids, -1 in the dead ones."""
+        self._n, self._dead, self._base, self.next_id = n, dead, base, next_id
         self._ids = None if ids is None else Table.over(ids)
         self._hash = None
         self._loaded = n > 0
@@ -257,10 +304,28 @@ class IdMap:
 
     def _store(self):
         if self._ids is None:
-            ids = self.array
-            self._ids = Table(np.int64)
-            self._ids.resize(self._n)
-            self._ids.rows[:] = ids
+            ids = Table(np.int64)
+            ids.resize(self._n)
+            ids.rows[:] = self.array
+            self._ids = ids
+
+    def _own(self):
+        # Store the ids where they can be written to, and return the hash table over them.
+        self._store()
+        table = self._table()
+        self._ids.own()
+        return table
+
+    def _fill(self, slots):
+        # Move the last rows into the holes that slots, forgotten by the hash table, leave.
+        sources, targets = moves(self._n, slots)
+        if len(slots):
+            self._n -= len(slots)
+            if self._ids is not None:
+                hash_move(self._table(), self._ids.rows, sources, targets)
+                self._ids.resize(self._n)
+            self.version += 1
+        return sources, targets
 
     def _table(self):
         if self._hash is None:
@@ -313,11 +378,12 @@ cdef int64_t place(const int32_t[::1] table, const int64_t[::1] ids, int64_t key
 
 
 def hash_insert(int32_t[::1] table, const int64_t[::1] ids, Py_ssize_t first):
-    """Enter the slots from `first` on."""
+    """Enter the slots from `first` on, but for dead ones."""
     cdef Py_ssize_t slot
     with nogil:
         for slot in range(first, ids.shape[0]):
-            table[place(table, ids, ids[slot])] = <int32_t>slot
+            if ids[slot] != -1:
+                table[place(table, ids, ids[slot])] = <int32_t>slot
 
 
 def hash_find(const int32_t[::1] table, const int64_t[::1] ids, const int64_t[::1] keys):
@@ -354,5 +420,6 @@ def hash_move(int32_t[::1] table, int64_t[::1] ids, const int64_t[::1] sources, 
     cdef Py_ssize_t i
     with nogil:
         for i in range(sources.shape[0]):
-            table[place(table, ids, ids[sources[i]])] = <int32_t>targets[i]
+            if ids[sources[i]] != -1:
+                table[place(table, ids, ids[sources[i]])] = <int32_t>targets[i]
             ids[targets[i]] = ids[sources[i]]

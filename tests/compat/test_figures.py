@@ -8,9 +8,9 @@ from compat.figures import Figure, append, read
 
 ONE = Figure(
     data="made", fingerprint="00000000", n=1000, dim=8, metric="l2", queries=10, k=10, contender="exact",
-    baseline=True, library="lib", version="1", setting={"ef": 16}, mode="single", batch=1, threads=1,
-    recall=0.9, qps=10.0, qps_rounds=[9.0, 10.0], cores=1.0, build_seconds=2.5, build_threads=1,
-    bytes_said=32.0, bytes_grown=None, bytes_peak=None, machine="cpu", run="one",
+    baseline=True, scans=False, library="lib", version="1", setting={"ef": 16}, mode="single", batch=1,
+    threads=1, recall=0.9, qps=10.0, qps_rounds=[9.0, 10.0], cores=1.0, build_seconds=2.5, build_threads=1,
+    bytes_said=32.0, bytes_cold=None, bytes_grown=None, bytes_peak=None, machine="cpu", run="one",
 )  # fmt: skip
 
 
@@ -43,6 +43,11 @@ def test_a_foreign_file_is_refused_with_its_line(tmp_path, line):
         end.write(line)
     with pytest.raises(ValueError, match="line 2"):
         read(file)
+
+
+def test_hot_bytes_are_what_is_not_cold():
+    assert ONE.bytes_hot is None
+    assert replace(ONE, bytes_cold=20.0).bytes_hot == 12.0
 
 
 @pytest.mark.parametrize(

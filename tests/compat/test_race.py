@@ -1,6 +1,7 @@
 """Promises of compat.race: turns are taken, the best round counts, nothing is measured twice."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,8 +19,7 @@ BASE = np.arange(40, dtype=np.float32).reshape(20, 2)
 DATA = DataSet("line", "l2", BASE, BASE[:3], np.array([[0, 1], [1, 0], [2, 1]]))
 PLAN = Plan(
     k=2,
-    threads=(1, 2),
-    modes=("single", "batch"),
+    threads={"single": (1, 2), "batch": (1, 2)},
     batch=3,
     rounds=3,
     seconds=1.0,
@@ -36,7 +36,7 @@ class FakeWorker:
 
     def build(self, threads):
         self.tell("build")
-        return Build(1.5, threads, 8.0, 9.0, None)
+        return Build(1.5, threads, 8.0, 3.0, 9.0, None)
 
     def answer(self, setting, threads):
         self.tell("answer")
@@ -81,12 +81,33 @@ def test_contenders_take_turns_within_every_way_of_asking(log, tmp_path):
         assert names == forth + back + forth
 
 
+def test_every_mode_has_its_own_threads(log, tmp_path):
+    made = run(tmp_path, plan=replace(PLAN, threads={"single": (1,), "batch": (1, 2)}))
+    ways = {(figure.threads, figure.mode) for figure in made.figures}
+    assert ways == {(1, "single"), (1, "batch"), (2, "batch")}
+
+
+def test_a_sweep_is_built_once(log, tmp_path):
+    run(tmp_path, plan=replace(PLAN, quick=False))
+    assert log.count(("hnswlib-M16", "build")) == 1
+    efforts = [entry[4]["ef"] for entry in log if entry[:4] == ("hnswlib-M16", "rate", 2, 3)]
+    sweep = [setting["ef"] for setting in TEAM[1].settings(2)]
+    assert efforts == sweep * PLAN.rounds
+    assert sweep == sorted(set(sweep))
+
+
 def test_the_best_round_counts_and_all_are_kept(log, tmp_path):
     for figure in run(tmp_path).figures:
         assert len(figure.qps_rounds) == PLAN.rounds
         assert figure.qps == max(figure.qps_rounds)
         assert figure.recall == 1.0
-        assert (figure.bytes_said, figure.bytes_grown, figure.bytes_peak) == (8.0, 9.0, None)
+        assert (figure.bytes_said, figure.bytes_cold, figure.bytes_grown, figure.bytes_peak) == (
+            8,
+            3,
+            9,
+            None,
+        )
+        assert figure.scans == (figure.contender == "faiss-SQ8")
 
 
 def test_every_setting_is_answered_once_and_every_process_ended(log, tmp_path):
@@ -115,7 +136,7 @@ def test_a_finished_way_of_asking_survives_a_later_failure(log, tmp_path, monkey
     monkeypatch.setattr(FakeWorker, "tell", interrupted_at(threads=1, batch=3))
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, out=out)
-    assert {(figure.threads, figure.batch) for figure in read(out)} == {(1, 1)}
+    assert {(figure.threads, figure.batch) for figure in read(out)} == {(1, 1), (2, 1)}
     assert {entry for entry in log if entry[1] == "close"} == {(c.name, "close") for c in TEAM}
 
 

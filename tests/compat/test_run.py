@@ -9,7 +9,7 @@ from compat import contenders, run
 from compat.data import clustered
 from compat.figures import read
 
-WITH = {"faiss": "faiss-SQ8", "hnswlib": "hnswlib-M16"}
+WITH = {"faiss": "faiss-HNSW32,SQ8", "hnswlib": "hnswlib-M16"}
 INSTALLED = [name for name in WITH if importlib.util.find_spec(name) is not None]
 BRIEF = ["--rounds", "1", "--seconds", "0.05", "--batch", "20"]
 
@@ -52,6 +52,30 @@ def test_the_same_command_again_measures_nothing(files, tmp_path, capsys):
     assert capsys.readouterr().out == printed
     assert run.main([*command, "--metric", "ip"]) == 0
     assert len(read(out)) == 2 * len(first.splitlines())
+
+
+def test_curves_are_drawn_for_every_way_of_asking(files, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="it draws the curves")
+    only = ["inlay-Flat", *(WITH[library] for library in INSTALLED)]
+    ways = ["--threads", "1", "2", "--single-threads", "1"]
+    folder = tmp_path / "drawn"
+    assert run.main([*files, *BRIEF, "--quick", "--only", *only, *ways, "--curves", str(folder)]) == 0
+    drawn = sorted(folder.iterdir())
+    assert [path.name for path in drawn] == [
+        f"base-l2-top10-{way}.png" for way in ("batch20-1t", "batch20-2t", "single-1t")
+    ]
+    printed = capsys.readouterr().out
+    for path in drawn:
+        assert str(path) in printed
+        assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_curves_are_refused_before_anything_is_measured(files, capsys, monkeypatch):
+    monkeypatch.setattr(run, "can_draw", lambda: False)
+    with pytest.raises(SystemExit) as stop:
+        run.main([*files, "--curves", "drawn"])
+    assert stop.value.code == 2
+    assert "pip install 'inlay[compat]'" in capsys.readouterr().err
 
 
 def test_one_by_one_gives_the_same_questions_answered(files, tmp_path):
@@ -101,6 +125,7 @@ def test_a_contender_that_fails_makes_the_command_fail_and_is_named(files, capsy
         (["--base", "not-there.npy", "--queries", "q.npy"], "not-there.npy"),
         (["--k", "0"], "--k must be at least 1"),
         (["--threads", "0"], "thread counts"),
+        (["--single-threads", "0"], "thread counts"),
         (["--seconds", "0"], "--seconds must be positive"),
     ],
 )

@@ -34,6 +34,7 @@ def test_memory_is_charged_to_the_index_and_not_to_the_rows_it_was_given(worker)
     build = worker.build(1)
     assert build.seconds > 0
     assert build.bytes_said >= 4 * DIM
+    assert build.bytes_cold == 0  # an exact scan touches every byte it has
     if build.bytes_grown is not None:
         assert build.bytes_grown == pytest.approx(build.bytes_said, rel=0.35)
     if build.bytes_grown is not None and build.bytes_peak is not None:

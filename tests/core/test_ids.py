@@ -30,13 +30,21 @@ def as_set(bits):
 
 
 class IdMapMachine(RuleBasedStateMachine):
-    """An IdMap beside the list of ids it should hold, in slot order."""
+    """An IdMap beside the list of ids it should hold, in slot order; None stands in a dead slot."""
 
     def __init__(self):
         super().__init__()
         self.map = IdMap()
         self.model = []
         self.ever = set()
+
+    @property
+    def live(self):
+        return [number for number in self.model if number is not None]
+
+    def some_live_slots(self, data):
+        slots = [slot for slot, number in enumerate(self.model) if number is not None]
+        return sorted(data.draw(st.sets(st.sampled_from(slots)))) if slots else []
 
     def appended(self, ids):
         self.map.append(ids)
@@ -76,19 +84,41 @@ class IdMapMachine(RuleBasedStateMachine):
 
     @rule(n=st.integers(1, 30))
     def append_a_run_that_goes_on(self, n):
-        following = (self.model[-1] if self.model else 0) + 1
+        following = (self.live[-1] if self.live else 0) + 1
         ids = [number for number in range(following, following + n) if number not in {-1, *self.model}]
         self.appended(self.map.choose(ids, len(ids)))
 
     @rule(data=st.data())
     def remove(self, data):
-        n = len(self.model)
-        slots = sorted(data.draw(st.sets(st.integers(0, n - 1), max_size=n))) if n else []
-        self.removed(slots)
+        self.removed(self.some_live_slots(data))
 
+    @precondition(lambda self: None not in self.model)
     @rule(n=st.integers(1, 100))
     def remove_the_last(self, n):
         self.removed(list(range(max(len(self.model) - n, 0), len(self.model))))
+
+    @rule(data=st.data())
+    def bury(self, data):
+        version = self.map.version
+        slots = self.some_live_slots(data)
+        self.map.bury(np.array(slots, np.int64))
+        for slot in slots:
+            self.model[slot] = None
+        assert (self.map.version != version) == bool(slots)
+
+    @rule()
+    def drop_dead(self):
+        version = self.map.version
+        dead = [slot for slot, number in enumerate(self.model) if number is None]
+        sources, targets = self.map.drop_dead()
+        expected = moves(len(self.model), as_array(dead))
+        np.testing.assert_array_equal(sources, expected[0])
+        np.testing.assert_array_equal(targets, expected[1])
+        for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
+            self.model[target] = self.model[source]
+        self.model = self.model[: len(self.model) - len(dead)]
+        assert None not in self.model
+        assert (self.map.version != version) == bool(dead)
 
     def removed(self, slots):
         version = self.map.version
@@ -98,7 +128,7 @@ class IdMapMachine(RuleBasedStateMachine):
         for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
             self.model[target] = self.model[source]
         self.model = self.model[: len(self.model) - len(slots)]
-        assert not gone & set(self.model)
+        assert not gone & set(self.live)
         assert (self.map.version != version) == bool(slots)
 
     @rule()
@@ -106,7 +136,7 @@ class IdMapMachine(RuleBasedStateMachine):
         version = self.map.version
         self.map.compact()
         assert self.map.version == version
-        runs_on = all(b - a == 1 for a, b in pairwise(self.model))
+        runs_on = None not in self.model and all(b - a == 1 for a, b in pairwise(self.model))
         assert self.map.nbytes == (0 if runs_on else 8 * len(self.model))
 
     @rule()
@@ -121,14 +151,15 @@ class IdMapMachine(RuleBasedStateMachine):
             stored = stored.copy()
             stored.flags.writeable = False
         loaded = IdMap()
-        loaded.restore(len(self.map), self.map.base, self.map.next_id, stored)
+        dead = self.model.count(None)
+        loaded.restore(self.map.n_slots, self.map.base, self.map.next_id, stored, dead)
         self.map = loaded
 
     @rule(wanted=st.lists(some_id, max_size=20), data=st.data())
     def look_up(self, wanted, data):
-        if self.model:
-            wanted = wanted + data.draw(st.lists(st.sampled_from(self.model), max_size=20))
-        places = {number: slot for slot, number in enumerate(self.model)}
+        if self.live:
+            wanted = wanted + data.draw(st.lists(st.sampled_from(self.live), max_size=20))
+        places = {number: slot for slot, number in enumerate(self.model) if number is not None}
         slots = self.map.slots(as_array(wanted))
         assert slots.dtype == np.int64
         assert slots.tolist() == [places.get(number, -1) for number in wanted]
@@ -137,10 +168,17 @@ class IdMapMachine(RuleBasedStateMachine):
         assert as_set(bits) == {places[number] for number in wanted if number in places}
         assert bits.count == len(as_set(bits))
 
-    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def spread_a_mask(self, data):
+        flags = iter(data.draw(st.lists(st.booleans(), min_size=len(self.live), max_size=len(self.live))))
+        slots = [number is not None and next(flags) for number in self.model]
+        mask = np.array([flag for flag, number in zip(slots, self.model, strict=True) if number is not None])
+        assert self.map.spread(mask.astype(bool)).tolist() == slots
+
+    @precondition(lambda self: self.live)
     @rule(data=st.data())
     def refuse_what_cannot_be_chosen(self, data):
-        number = data.draw(st.sampled_from(self.model))
+        number = data.draw(st.sampled_from(self.live))
         for ids, n, fault in (
             ([number], 1, f"id {number} is in the index already; use upsert"),
             ([50, -1], 2, "id -1 stands for a missing result"),
@@ -152,10 +190,23 @@ class IdMapMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_id_is_in_its_slot(self):
-        assert len(self.map) == len(self.model)
-        assert self.map.array.tolist() == self.model
+        slots = [slot for slot, number in enumerate(self.model) if number is not None]
+        assert len(self.map) == len(slots)
+        assert self.map.n_slots == len(self.model)
+        assert self.map.array.tolist() == self.live
         assert not self.map.array.flags.writeable
-        np.testing.assert_array_equal(self.map.slots(as_array(self.model)), np.arange(len(self.model)))
+        np.testing.assert_array_equal(self.map.slots(as_array([*self.live, -1])), [*slots, -1])
+
+    @invariant()
+    def dead_slots_are_known(self):
+        alive = self.map.alive
+        if None not in self.model:
+            assert alive is None
+            return
+        assert (alive.n, alive.count) == (len(self.model), len(self.live))
+        assert as_set(alive) == {slot for slot, number in enumerate(self.model) if number is not None}
+        assert self.map.alive is alive
+        assert self.map.stored.tolist() == [-1 if number is None else number for number in self.model]
 
     @invariant()
     def the_next_id_is_above_all_there_ever_were(self):
@@ -203,6 +254,49 @@ def test_the_hash_table_finds_every_id_while_it_grows_and_shrinks(rng):
         assert len(gone) == len(slots)
         np.testing.assert_array_equal(ids.slots(as_array(model)), np.arange(len(model)))
         np.testing.assert_array_equal(ids.slots(gone), -1)
+
+
+def test_the_hash_table_forgets_what_is_buried(rng):
+    ids, model = IdMap(), {}
+    for step in range(40):
+        fresh = rng.permutation(10**6)[: rng.integers(1, 300)] * 40 + step
+        ids.append(ids.choose(fresh, len(fresh)))
+        known = len(ids)
+        gone = fresh[rng.random(len(fresh)) < 0.5]
+        if model:
+            gone = np.concatenate([gone, rng.permutation(list(model))[:50]])
+        ids.bury(np.unique(ids.slots(gone)))
+        model = dict.fromkeys([*model, *fresh.tolist()])
+        for number in gone.tolist():
+            model.pop(number, None)
+        assert len(ids) == len(model) < known
+        if step % 7 == 3:
+            ids.drop_dead()
+            assert ids.n_slots == len(ids)
+        elif step % 7 == 5:
+            ids.compact()  # forgets the hash table, and drops nothing
+        assert set(ids.array.tolist()) == set(model)
+        np.testing.assert_array_equal(ids.slots(gone), -1)
+        slots = ids.slots(ids.array)
+        assert (np.diff(slots) > 0).all()
+        np.testing.assert_array_equal(ids.stored[slots], ids.array)
+        # One that was buried may come back, in a slot of its own.
+        ids.append(gone[:3])
+        assert ids.slots(gone[:3]).tolist() == [*range(ids.n_slots - len(gone[:3]), ids.n_slots)]
+        model = {**model, **dict.fromkeys(gone[:3].tolist())}
+
+
+def test_ids_of_missing_results_in_a_file_are_dead_once_something_is_buried():
+    stored = as_array([5, -1, 7, -1, 9])
+    ids = IdMap()
+    ids.restore(5, 0, 10, stored)
+    assert (len(ids), ids.alive, ids.array.tolist()) == (5, None, stored.tolist())
+    assert ids.slots(as_array([-1, 7])).tolist() == [-1, 2]
+    ids.bury(as_array([0]))
+    assert (len(ids), as_set(ids.alive), ids.array.tolist()) == (2, {2, 4}, [7, 9])
+    ids.drop_dead()
+    assert (ids.n_slots, sorted(ids.array.tolist())) == (2, [7, 9])
+    assert stored.tolist() == [5, -1, 7, -1, 9]
 
 
 def test_the_largest_id_can_be_given_and_then_there_are_none_to_generate():
@@ -281,6 +375,12 @@ def test_a_filter_keeps_its_bits_until_the_index_changes():
     assert as_set(chosen.bits(ids)) == {3, 98, 0}
     ids.append(ids.choose([500], 1))
     assert as_set(chosen.bits(ids)) == {3, 98, 0, 99}
+    ids.bury(as_array([98, 50]))
+    assert as_set(chosen.bits(ids)) == {3, 0, 99}
+    assert chosen.bits(ids).n == 100
+    assert chosen.bits(ids) is chosen.bits(ids)
+    ids.drop_dead()
+    assert as_set(chosen.bits(ids)) == {3, 0, 50}
     ids.clear()
     assert as_set(chosen.bits(ids)) == set()
     ids.restore(4, 500, 504, None)

@@ -1,7 +1,5 @@
 """The contract every codec keeps: rows to codes, codes to rows, and scores."""
 
-from libc.math cimport INFINITY
-
 
 cdef class Codes:
     """Tables that together hold the codes of n rows.
@@ -70,32 +68,6 @@ cdef class Codes:
         return n
 
 
-cdef class Scorer:
-    """A batch of prepared queries; see codec.pxd."""
-
-    def __cinit__(self):
-        self.least = -INFINITY
-
-    cdef void block(
-        self, size_t query, size_t n_queries, size_t first, size_t n, float* out, size_t stride, int worker
-    ) noexcept nogil:
-        pass
-
-    cdef float shift(self, size_t query) noexcept nogil:
-        return 0.0
-
-    cdef float slack(self, size_t query, int64_t slot) noexcept nogil:
-        return 0.0
-
-    cdef void expect(self, const int64_t* slots, size_t n) noexcept nogil:
-        pass
-
-    cdef void rows_at(
-        self, size_t query, const int64_t* slots, size_t n, float* out, int worker
-    ) noexcept nogil:
-        pass
-
-
 cdef class Codec:
     """How rows of one dimension become codes.
 
@@ -129,6 +101,14 @@ cdef class Codec:
 
     def scorer(self, queries, Codes codes, int workers):
         """Return a `Scorer` of queries (n, dim) over codes, with scratch for so many threads."""
+        raise TypeError("an abstract codec has no codes")
+
+    def pairs(self, Codes codes, int workers):
+        """Return a `Scorer` of rows against each other, one aimed row a worker.
+
+        Its scores are squared L2 distances whatever the metric, so that they can be compared with each other:
+        0 (or an estimate about 0) between equal rows.
+        """
         raise TypeError("an abstract codec has no codes")
 
     def learned(self):

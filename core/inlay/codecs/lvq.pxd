@@ -10,6 +10,7 @@ cdef class LVQCodec(Codec):
     cdef readonly int n_means
     cdef readonly object rotation
     cdef readonly bint may_drop_rotation
+    cdef readonly str layout
     # What rows are coded about and the watch over it; None before training.
     cdef readonly Frame frame
     cdef readonly object drift

@@ -25,6 +25,7 @@ class LVQCodec(Codec):
     n_means: int
     rotation: HadamardRotation | None
     may_drop_rotation: bool
+    layout: str
     frame: Frame | None
     drift: Drift | None
     def __init__(
@@ -36,7 +37,10 @@ class LVQCodec(Codec):
         n_means: int,
         rotation_seed: int | None,
         may_drop_rotation: bool = False,
+        layout: str = "blocks",
     ) -> None: ...
+    @property
+    def most_means(self) -> int: ...
     @property
     def centre(self) -> F32: ...
     @property

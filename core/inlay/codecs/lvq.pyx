@@ -21,7 +21,8 @@ that `decode` gives back, |q' - mean - rhat|^2; with one the same estimate from 
 distances to decoded rows lose 0.2 to 2 points of recall at 4 bits).
 
 Of this file are options, training and files. Beside it: lvq_codes.pyx (the tables, and what rows are coded
-about), lvq_encode.pyx (rows to codes), lvq_scorer.pyx (scores), drift.py (when a mean is added).
+about), lvq_encode.pyx (rows to codes), lvq_scorer.pyx and lvq_rows.pyx (scores of runs of rows and of rows
+one by one), drift.py (when a mean is added).
 
 Differs from the papers: constants are float32 and codes are made with the constants as stored (rounding them
 afterwards loses the second level a factor of 18); one-level 4-bit grids are fitted, not min-max; rotation;
@@ -42,12 +43,13 @@ from ..kernels.table cimport active, kMaxDim
 from ..parallel.crew cimport thread_count
 from ..rotation cimport HadamardRotation
 from .codec cimport Codec, Codes
-from .lvq_codes cimport MAX_MEANS, Frame, LVQCodes
+from .lvq_codes cimport MAX_MEANS, Frame, LVQBlocks, LVQRows
 from .lvq_encode cimport encode_rows
 
 from ..clusters import kmeans
 from ..contents import field
 from .drift import DRIFT_ROWS, Drift
+from .lvq_rows import LVQPairs, LVQRowScorer
 from .lvq_scorer import LVQScorer
 
 __all__ = ["CLUSTERED", "DRIFT_ROWS", "FORMS", "TRAINING_ROWS", "Drift", "LVQCodec"]
@@ -88,10 +90,21 @@ cdef class LVQCodec(Codec):
         Rotate vectors at random first; None for not.
     may_drop_rotation : bool
         Training drops the rotation where a sample is coded no worse without it.
+    layout : {"blocks", "rows"}
+        How the first level lies: for scans of all rows, about any number of means, or for walks from row to
+        row (`Scorer.near`, `pairs`), about one.
     """
 
     def __init__(
-        self, dim, squared_l2, bits, residual_bits, n_means, rotation_seed, bint may_drop_rotation=False
+        self,
+        dim,
+        squared_l2,
+        bits,
+        residual_bits,
+        n_means,
+        rotation_seed,
+        bint may_drop_rotation=False,
+        str layout="blocks",
     ):
         super().__init__(dim, squared_l2)
         if dim > <Py_ssize_t>kMaxDim:
@@ -100,11 +113,15 @@ cdef class LVQCodec(Codec):
             )
         if (bits, residual_bits) not in FORMS.values():
             raise ValueError(f"LVQ comes as {', '.join(FORMS)} bits, not {bits}x{residual_bits}")
+        if layout not in ("blocks", "rows"):
+            raise ValueError(f'layout must be "blocks" or "rows", not {layout!r}')
         if not 0 <= n_means <= MAX_MEANS:
             raise ValueError(f"n_means must be at most {MAX_MEANS}, not {n_means}")
+        if layout == "rows" and n_means != 1:
+            raise ValueError(f"codes row by row lie about one mean: n_means must be 1, not {n_means}")
         self.bits, self.residual_bits, self.n_means = bits, residual_bits, n_means
         self.rotation = None if rotation_seed is None else HadamardRotation(dim, rotation_seed)
-        self.may_drop_rotation = may_drop_rotation
+        self.may_drop_rotation, self.layout = may_drop_rotation, layout
 
     @property
     def is_trained(self):
@@ -120,6 +137,11 @@ cdef class LVQCodec(Codec):
     def means(self):
         """The means about the centre, float32 (1 .. 256, dim)."""
         return self.frame.means
+
+    @property
+    def most_means(self):
+        """How many means there can come to be."""
+        return 1 if self.layout == "rows" else MAX_MEANS
 
     @property
     def code_size(self):
@@ -154,7 +176,8 @@ cdef class LVQCodec(Codec):
 
     def _trial(self, centre, means, sample):
         # Codes of a sample that is rotated already, and |r|^2 of its rows.
-        codes, energy = self.new_codes(), np.empty(len(sample), np.float32)
+        codes = LVQBlocks(self.dim, self.bits, self.residual_bits, self.squared_l2)
+        energy = np.empty(len(sample), np.float32)
         codes.resize(len(sample))
         encode_rows(Frame(None, centre, means), sample, codes, 0, energy, thread_count(0))
         return codes, energy
@@ -170,7 +193,9 @@ cdef class LVQCodec(Codec):
 
     def new_codes(self):
         """Return empty tables."""
-        return LVQCodes(self.dim, self.bits, self.residual_bits, self.squared_l2)
+        if self.layout == "rows":
+            return LVQRows(self.dim, self.bits, self.residual_bits)
+        return LVQBlocks(self.dim, self.bits, self.residual_bits, self.squared_l2)
 
     def encode(self, rows, Codes codes=None):
         """Append the codes of rows (n, dim) to `codes`; O(dim log dim + n_means dim) a row."""
@@ -190,7 +215,7 @@ cdef class LVQCodec(Codec):
     def _watch(self, rows, energy):
         # Add a mean where the rows of late call for one. Means are only ever added, so that old codes stay
         # valid.
-        if len(self.means) == MAX_MEANS or not self.drift.notices(rows, energy):
+        if len(self.means) == self.most_means or not self.drift.notices(rows, energy):
             return False
         mean = self.drift.take_mean()
         if mean is None:
@@ -214,7 +239,14 @@ cdef class LVQCodec(Codec):
 
     def scorer(self, queries, Codes codes, int workers):
         """Return queries ready to be scored against codes."""
-        return LVQScorer(self.frame, self.squared_l2, queries, codes, workers)
+        kind = LVQRowScorer if self.layout == "rows" else LVQScorer
+        return kind(self.frame, self.squared_l2, queries, codes, workers)
+
+    def pairs(self, Codes codes, int workers):
+        """Return rows ready to be compared with each other; layout "rows" only."""
+        if self.layout != "rows":
+            raise TypeError('rows are compared with each other in layout "rows" only')
+        return LVQPairs(codes, workers)
 
     def learned(self):
         """Return what training and later rows have taught, for `unlearn`."""
@@ -238,8 +270,8 @@ cdef class LVQCodec(Codec):
         if not field(header, "trained", bool):
             return
         means = sections.take("means", np.float32, (None, self.dim))
-        if not 1 <= len(means) <= MAX_MEANS:
-            raise sections.fault("means", f"holds {len(means)} means, expected 1 to {MAX_MEANS}")
+        if not 1 <= len(means) <= self.most_means:
+            raise sections.fault("means", f"holds {len(means)} means, expected 1 to {self.most_means}")
         centre = sections.take("centre", np.float32, (self.dim,))
         sums = sections.take("drift_sums", np.float64, (self.dim,))
         for name, array in (("centre", centre), ("means", means), ("drift_sums", sums)):

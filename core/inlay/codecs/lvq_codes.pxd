@@ -11,9 +11,10 @@ cdef enum:
     MAX_MEANS = 256  # a selector is one byte
 
 
-# Where the tables lie now; null for tables that there are not.
+# Where the tables lie now; null for tables that there are not, and for the layout that the codes do not have.
 cdef struct Places:
     uint8_t* blocks
+    uint8_t* rows
     float* steps
     float* lows
     float* norms
@@ -26,17 +27,27 @@ cdef class LVQCodes(Codes):
     cdef readonly Py_ssize_t dim
     cdef readonly int bits
     cdef readonly int residual_bits
-    cdef readonly Py_ssize_t lines
+    cdef readonly Py_ssize_t lines   # four bytes a row each
+    cdef readonly Py_ssize_t stride  # bytes from row to row; 0 in blocks
     cdef readonly Py_ssize_t residual_bytes
     cdef Places places
     cdef bint moved
     cdef Places where(self) except *
 
 
+cdef class LVQRows(LVQCodes):
+    pass
+
+
+cdef class LVQBlocks(LVQCodes):
+    pass
+
+
 cdef class Frame:
     cdef readonly HadamardRotation rotation
     cdef const float[::1] centre_view
     cdef const float[:, ::1] means_view
+    cdef float centred(self, bint squared_l2, const float* query, float* out) noexcept nogil
 
 
 # The block of 16 rows that a row lies in, there in lane slot % 16.

@@ -2,6 +2,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..rotation import HadamardRotation
+from ..tables import Table
 from .codec import Codes
 
 F32 = NDArray[np.float32]
@@ -11,7 +12,18 @@ class LVQCodes(Codes):
     bits: int
     residual_bits: int
     lines: int
+    stride: int
     residual_bytes: int
+    def __init__(
+        self, dim: int, bits: int, residual_bits: int, stride: int, tables: dict[str, Table]
+    ) -> None: ...
+
+class LVQRows(LVQCodes):
+    def __init__(self, dim: int, bits: int, residual_bits: int) -> None: ...
+    @property
+    def code_size(self) -> int: ...
+
+class LVQBlocks(LVQCodes):
     def __init__(self, dim: int, bits: int, residual_bits: int, with_norms: bool) -> None: ...
     @property
     def code_size(self) -> int: ...

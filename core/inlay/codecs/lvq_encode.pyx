@@ -2,9 +2,9 @@
 
     r         = R x - centre - mean[s]                  mean[s] is the nearest
     low, step = the grid of r                           from its least to its largest value, or fitted
-    c         = round((r - low) / step)                 0 .. 2^bits - 1, packed into the row's lane of a block
+    c         = round((r - low) / step)                 0 .. 2^bits - 1, packed as the codes' layout has it
     rho       = |r|^2 / <r, rhat>                       rhat = low + step c; low and step are stored times rho
-    norm      = |mean|^2 + |r|^2 + 2 <mean, rho rhat>   squared L2 only
+    norm      = |mean|^2 + |r|^2 + 2 <mean, rho rhat>   where scores need it
     c2        = round((r - rhat) / step2)               of two levels only; step2 = step / 2^bits2
 
 A row's codes depend on the row and the frame alone: not on its batch, the threads or the CPU level. So sums
@@ -19,7 +19,7 @@ from libc.stdint cimport int8_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from ..kernels.table cimport Grid, active, kLine, put_row
+from ..kernels.table cimport Grid, active, kConstants, kLine, put_codes, put_row
 from ..parallel.crew cimport split
 from ..rotation cimport HadamardRotation
 from .lvq_codes cimport MAX_MEANS, Frame, LVQCodes, Places, block_of, lined
@@ -36,6 +36,7 @@ cdef struct EncodeJob:
     Py_ssize_t n_means
     Py_ssize_t dim
     Py_ssize_t lines
+    Py_ssize_t stride
     Py_ssize_t residual_bytes
     Py_ssize_t first
     int bits
@@ -54,7 +55,7 @@ cdef int encode_rows(
     job.rotation = <void*>frame.rotation if frame.rotation is not None else NULL
     job.rows, job.centre, job.means = &rows[0, 0], &frame.centre_view[0], &frame.means_view[0, 0]
     job.n_means, job.dim, job.lines = frame.means_view.shape[0], codes.dim, codes.lines
-    job.residual_bytes, job.first = codes.residual_bytes, first
+    job.stride, job.residual_bytes, job.first = codes.stride, codes.residual_bytes, first
     job.bits, job.residual_bits = codes.bits, codes.residual_bits
     job.to, job.energy = codes.where(), &energy[0]
     job.scratch_size = encode_scratch(codes.dim, codes.lines)
@@ -115,19 +116,34 @@ cdef void encode_row(EncodeJob* job, size_t row, char* scratch) noexcept nogil:
     rho = 1.0
     if 1e-36 < sums[0] < INFINITY and 1e-36 < sums[1] < INFINITY:
         rho = sums[0] / sums[1]
-    put_row(job.bits, codes, job.lines, slot % 16, block_of(job.to.blocks, job.lines, slot))
-    job.to.steps[slot] = rho * grid.step
-    job.to.lows[slot] = rho * grid.low
     job.to.rhos[slot] = rho
     job.energy[row] = sums[0] if sums[0] < FLT_MAX else FLT_MAX  # a file holds finite numbers only
-    job.to.selectors[slot] = <uint8_t>selector
-    if job.to.norms != NULL:
-        norm = sums[0]
-        if job.n_means > 1:
-            norm += mean_terms(mean, codes, dim, grid, rho)
-        job.to.norms[slot] = norm
+    if job.to.rows != NULL:
+        put_whole(job, slot, codes, rho * grid.step, rho * grid.low, job.energy[row])
+    else:
+        put_row(job.bits, codes, job.lines, slot % 16, block_of(job.to.blocks, job.lines, slot))
+        job.to.steps[slot] = rho * grid.step
+        job.to.lows[slot] = rho * grid.low
+        job.to.selectors[slot] = <uint8_t>selector
+        if job.to.norms != NULL:
+            norm = sums[0]
+            if job.n_means > 1:
+                norm += mean_terms(mean, codes, dim, grid, rho)
+            job.to.norms[slot] = norm
     if job.residual_bits:
         put_residual(job, r, codes, grid, codes2, job.to.residuals + slot * job.residual_bytes)
+
+
+cdef void put_whole(
+    EncodeJob* job, Py_ssize_t slot, const uint8_t* codes, float step, float low, float norm
+) noexcept nogil:
+    # About one mean, which is the centre, so that norm = |r|^2.
+    cdef uint8_t* row = job.to.rows + slot * job.stride
+    cdef Py_ssize_t bytes = 4 * job.lines
+    cdef float* constants = <float*>(row + bytes)
+    put_codes(job.bits, codes, bytes, row)
+    constants[0], constants[1], constants[2] = step, low, norm
+    memset(row + bytes + kConstants, 0, job.stride - bytes - kConstants)
 
 
 cdef int nearest_mean(EncodeJob* job, const float* r, float* distances) noexcept nogil:

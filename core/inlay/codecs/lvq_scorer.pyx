@@ -11,7 +11,7 @@ deviation sqrt(|q'|^2 step^2 + scale^2 |r|^2) / sqrt 12 (twice for l2), with |r|
 
 from libc.math cimport INFINITY, sqrt
 from libc.stddef cimport size_t
-from libc.stdint cimport int8_t, int64_t, uint8_t
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
@@ -20,7 +20,7 @@ from ..kernels.table cimport (
 )
 from ..parallel.crew cimport split
 from .codec cimport Scorer
-from .lvq_codes cimport MAX_MEANS, Frame, LVQCodes, Places, block_of, lined
+from .lvq_codes cimport MAX_MEANS, Frame, LVQBlocks, Places, block_of, lined
 
 # Queries a piece of preparation: a rotation is a microsecond or two.
 cdef size_t GRAIN = 64
@@ -41,19 +41,18 @@ cdef class LVQScorer(Scorer):
     squared_l2 : bool
         Else inner product.
     queries : numpy.ndarray, shape (n, dim), float32
-    codes : LVQCodes
+    codes : LVQBlocks
         Must not change while this scorer is in use.
     workers : int, >= 1
         How many threads may score at the same time.
     """
 
     cdef Frame frame
-    cdef LVQCodes codes
+    cdef LVQBlocks codes
     cdef Places at
     cdef bint squared_l2
     cdef int bits, residual_bits
     cdef Py_ssize_t dim, lines, residual_bytes, n_means, values
-    cdef const float* centre
     cdef const float* means
     cdef Scan scan_one, scan_eight
     # All that follows lies in one piece of memory; a query's part of it begins on a cache line.
@@ -77,14 +76,14 @@ cdef class LVQScorer(Scorer):
         free(self.memory)
 
     def __init__(
-        self, Frame frame, bint squared_l2, const float[:, ::1] queries, LVQCodes codes, int workers
+        self, Frame frame, bint squared_l2, const float[:, ::1] queries, LVQBlocks codes, int workers
     ):
         cdef PrepareJob job
         self.frame, self.codes, self.at, self.squared_l2 = frame, codes, codes.where(), squared_l2
         self.bits, self.residual_bits = codes.bits, codes.residual_bits
         self.dim, self.lines, self.values = codes.dim, codes.lines, codes.lines * 32 // codes.bits
         self.residual_bytes = codes.residual_bytes
-        self.centre, self.means = &frame.centre_view[0], &frame.means_view[0, 0]
+        self.means = &frame.means_view[0, 0]
         self.n_means, self.n_queries = frame.means_view.shape[0], queries.shape[0]
         self.least = 0.0 if squared_l2 else -INFINITY
         self.scan_one = active().scan4_one if self.bits == 4 else active().scan8_one
@@ -132,22 +131,12 @@ cdef class LVQScorer(Scorer):
         cdef float* q = self.query(i)
         cdef int8_t* single = self.singles + i * lined(self.values)
         cdef float factor = -2.0 if self.squared_l2 else -1.0
-        cdef double shift = 0.0, square = 0.0, top = (1 << self.bits) - 1, product
+        cdef double square = 0.0, top = (1 << self.bits) - 1, product
         cdef long total = 0
         cdef Py_ssize_t j, s
-        memcpy(q, given, self.dim * sizeof(float))
-        if self.frame.rotation is not None:
-            self.frame.rotation.forward(q)
-        if self.squared_l2:
-            for j in range(self.dim):
-                q[j] -= self.centre[j]
-                shift += <double>q[j] * q[j]
-        else:
-            for j in range(self.dim):
-                shift -= <double>q[j] * self.centre[j]
+        self.shifts[i] = self.frame.centred(self.squared_l2, given, q)
         for j in range(self.dim):
             square += <double>q[j] * q[j]
-        self.shifts[i] = <float>shift
         self.scales[i] = factor * active().quantise_query(q, self.dim, single)
         for j in range(self.dim):
             total += single[j]
@@ -197,10 +186,10 @@ cdef class LVQScorer(Scorer):
     cdef float shift(self, size_t query) noexcept nogil:
         return self.shifts[query]
 
-    cdef float slack(self, size_t query, int64_t slot) noexcept nogil:
+    cdef float slack(self, size_t query, uint32_t slot) noexcept nogil:
         return self.slacks[query] * self.at.steps[slot]
 
-    cdef void decode_row(self, int64_t slot, float* out, char* scratch) noexcept nogil:
+    cdef void decode_row(self, uint32_t slot, float* out, char* scratch) noexcept nogil:
         # mean + rhat, from every level there is
         cdef uint8_t* codes = <uint8_t*>scratch
         cdef int8_t* codes2 = <int8_t*>(scratch + lined(self.values))
@@ -220,14 +209,14 @@ cdef class LVQScorer(Scorer):
             active().unpack_nibbles(residual, self.dim, codes2)
         active().expand(codes, codes2, self.dim, low, step / levels, levels, mean, out)
 
-    cdef void expect(self, const int64_t* slots, size_t n) noexcept nogil:
+    cdef void expect(self, const uint32_t* slots, size_t n) noexcept nogil:
         cdef size_t i
         for i in range(n):
             prefetch_row(block_of(self.at.blocks, self.lines, slots[i]), self.lines, slots[i] % 16)
             prefetch_bytes(self.at.residuals + slots[i] * self.residual_bytes, self.residual_bytes)
 
     cdef void rows_at(
-        self, size_t query, const int64_t* slots, size_t n, float* out, int worker
+        self, size_t query, const uint32_t* slots, size_t n, float* out, int worker
     ) noexcept nogil:
         cdef char* scratch = self.scratch + worker * self.scratch_size
         cdef float* rows = <float*>(scratch + lined(self.values) + lined(self.dim))
@@ -252,14 +241,14 @@ cdef class LVQScorer(Scorer):
                 if out[i] < self.least:
                     out[i] = self.least
 
-    cdef inline void corrected_row(self, int64_t slot, float* out, uint8_t* codes) noexcept nogil:
+    cdef inline void corrected_row(self, uint32_t slot, float* out, uint8_t* codes) noexcept nogil:
         # rho rhat; the mean's part of a score comes from the offsets.
         get_row(self.bits, block_of(self.at.blocks, self.lines, slot), self.lines, slot % 16, codes)
         active().expand(
             codes, NULL, self.dim, self.at.lows[slot], self.at.steps[slot], 1, self.zeros, out
         )
 
-    cdef inline float complete(self, size_t query, int64_t slot, float product) noexcept nogil:
+    cdef inline float complete(self, size_t query, uint32_t slot, float product) noexcept nogil:
         # From -<q', rho rhat> to the one-level score of a row, the shift aside.
         if self.squared_l2:
             product = 2.0 * product + self.at.norms[slot]
@@ -272,7 +261,7 @@ cdef class LVQScorer(Scorer):
         cdef Py_ssize_t i
         with nogil:
             for i in range(slots.shape[0]):
-                self.decode_row(slots[i], &out[i, 0], self.scratch)
+                self.decode_row(<uint32_t>slots[i], &out[i, 0], self.scratch)
 
 
 cdef struct PrepareJob:

@@ -7,10 +7,12 @@ from .. import file
 from ..contents import FormatError, field
 from .base import Index
 from .exhaustive import FlatIndex, LVQIndex
+from .navigable import GraphIndex
+from .quiver import QuIVerIndex
 
-__all__ = ["FAMILIES", "FlatIndex", "Index", "LVQIndex", "from_spec", "load"]
+__all__ = ["FAMILIES", "FlatIndex", "GraphIndex", "Index", "LVQIndex", "QuIVerIndex", "from_spec", "load"]
 
-FAMILIES: Sequence[type[Index]] = (FlatIndex, LVQIndex)
+FAMILIES: Sequence[type[Index]] = (FlatIndex, LVQIndex, GraphIndex, QuIVerIndex)
 
 
 def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
@@ -19,7 +21,8 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
     Parameters
     ----------
     spec : str
-        "Flat", "LVQ8", "LVQ4", "LVQ4x4", "LVQ4x8" or "LVQ8x8".
+        "Flat"; "LVQ8", "LVQ4", "LVQ4x4", "LVQ4x8" or "LVQ8x8"; "HNSW32" or "HNSW32,LVQ8" (any degree, any of
+        these codes); "QuIVer32" (any degree).
     dim : int
     metric : {"l2", "ip", "cosine"}
     **options
@@ -36,7 +39,7 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
         parsed = family.parse(spec)
         if parsed is not None:
             return family(dim, metric, **parsed, **options)
-    raise ValueError(f'unknown index spec {spec!r}; try "Flat", "LVQ4x8" or "LVQ8"')
+    raise ValueError(f'unknown index spec {spec!r}; try "Flat", "LVQ4x8", "HNSW32,LVQ8" or "QuIVer32"')
 
 
 def load(path: file.PathName, mmap: bool = True) -> Index:

@@ -7,15 +7,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import as_count, as_ids
-from ..codecs.codec import Codec, Scorer
+from ..codecs.codec import Codec
 from ..codecs.lvq import FORMS, LVQCodec
 from ..codecs.plain import PlainCodec
 from ..contents import FormatError, Sections, field
 from ..ids import Bits
 from ..parallel.crew import get_num_threads
 from ..progress import Progress
+from ..scorer import Scorer
 from . import scan
-from .base import F32, I64, Index
+from .base import Index
+from .family import F32, I64
 
 # Rows from which one query is spread over threads: below, waking them costs more than they save.
 SPREAD = 32_768
@@ -79,10 +81,11 @@ class ScanIndex(Index):
         return 0
 
     def _search(self, queries: F32, k: int, allowed: Bits | None, effort: dict[str, Any]) -> tuple[F32, I64]:
-        if not len(self._ids):
+        n = self._ids.n_slots
+        if not n:
             shape = (len(queries), k)
             return np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
-        threads = get_num_threads() if len(queries) > 1 or len(self) >= SPREAD else 1
+        threads = get_num_threads() if len(queries) > 1 or n >= SPREAD else 1
         candidates = self._candidates(k, effort)
         codec, codes = self._parts[0]
         scanner = codec.scorer(queries, codes, threads)
@@ -93,7 +96,7 @@ class ScanIndex(Index):
         return scan.search(
             scanner,
             last,
-            len(self),
+            n,
             k,
             max(k, candidates),
             allowed,
@@ -103,12 +106,13 @@ class ScanIndex(Index):
         )
 
     def _range(self, queries: F32, radii: F32, allowed: Bits | None) -> tuple[I64, F32, I64]:
-        if not len(self):
+        n = self._ids.n_slots
+        if not n:
             return np.zeros(len(queries) + 1, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
         codec, codes = self._parts[-1]
         threads = get_num_threads()
         scorer = codec.scorer(queries, codes, threads)
-        return scan.range_search(scorer, len(self), radii, allowed, self._ids.stored, self._ids.base, threads)
+        return scan.range_search(scorer, n, radii, allowed, self._ids.stored, self._ids.base, threads)
 
     def _decode(self, slots: I64) -> F32:
         codec, codes = self._parts[-1]
@@ -123,7 +127,7 @@ class ScanIndex(Index):
     def _state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         fields, sections = self._parts[0][0].state()
         for _, codes in self._parts:
-            sections = {**sections, **codes.sections(len(self))}
+            sections = {**sections, **codes.sections(self._ids.n_slots)}
         return {"codec": fields}, sections
 
     def _restore(self, header: Mapping[str, Any], sections: Sections, n: int) -> None:

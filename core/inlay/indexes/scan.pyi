@@ -1,8 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codecs.codec import Scorer
 from ..ids import Bits
+from ..scorer import Scorer
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]

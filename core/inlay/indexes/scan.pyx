@@ -14,7 +14,7 @@ import numpy as np
 
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libcpp.vector cimport vector
 
@@ -109,7 +109,7 @@ cdef void settle(Job* job, Best* best) noexcept nogil:
 
 cdef inline void send_for(Job* job, const Best* best, size_t first) noexcept nogil:
     cdef size_t n, i
-    cdef int64_t[8] slots
+    cdef uint32_t[8] slots
     if first >= best.size:
         return
     n = best.size - first if best.size - first < 8 else 8
@@ -157,7 +157,7 @@ cdef void complete(Scorer scan, Best* best, Heap* nearest, size_t query) noexcep
 cdef void rescore(Job* job, Best* best, Heap* nearest, size_t query, int worker) noexcept nogil:
     # Eight candidates at a time; AHEAD of them are always on their way from memory.
     cdef size_t at = 0, ahead = AHEAD, n, i
-    cdef int64_t[8] slots
+    cdef uint32_t[8] slots
     cdef float[8] scores
     n = hopeful(job, best, nearest, query, &at, slots)
     while n:
@@ -165,13 +165,13 @@ cdef void rescore(Job* job, Best* best, Heap* nearest, size_t query, int worker)
         ahead += 8
         (<Scorer>job.last).rows_at(query, slots, n, scores, worker)
         for i in range(n):
-            nearest.push(scores[i], <unsigned int>slots[i])
+            nearest.push(scores[i], slots[i])
         n = hopeful(job, best, nearest, query, &at, slots)
     nearest.finish()
 
 
 cdef inline size_t hopeful(
-    Job* job, const Best* best, Heap* nearest, size_t query, size_t* at, int64_t* slots
+    Job* job, const Best* best, Heap* nearest, size_t query, size_t* at, uint32_t* slots
 ) noexcept nogil:
     # The next eight candidates, from number `at` on, that may be among the nearest for all that is known: not
     # simply all up to the first without hope, since one with a coarser grid may follow.
@@ -312,7 +312,7 @@ cdef struct RangeJob:
 cdef void range_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
     cdef RangeJob* job = <RangeJob*>context
     cdef size_t query, first, n, i, found
-    cdef int64_t[256] slots
+    cdef uint32_t[256] slots
     cdef float[256] scores
     cdef uint64_t* room = job.room + <size_t>worker * 256
     for query in range(begin, end):

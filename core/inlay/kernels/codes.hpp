@@ -430,8 +430,11 @@ inline void get_row(int bits, const std::uint8_t* block, std::size_t lines, std:
 inline void prefetch_row(const std::uint8_t* block, std::size_t lines, std::size_t row) {
     for (std::size_t g = 0; g < lines; ++g) prefetch(block + g * kLine + 4 * row);
 }
+// Ask for every line that n bytes touch, wherever they begin.
 inline void prefetch_bytes(const std::uint8_t* bytes, std::size_t n) {
-    for (std::size_t i = 0; i < n; i += kLine) prefetch(bytes + i);
+    const std::uint8_t* end = bytes + n;
+    for (bytes -= reinterpret_cast<std::uintptr_t>(bytes) % kLine; bytes < end; bytes += kLine)
+        prefetch(bytes);
 }
 
 inline void clear_row(std::size_t lines, std::size_t row, std::uint8_t* block) {

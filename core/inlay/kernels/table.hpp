@@ -2,9 +2,12 @@
 #pragma once
 
 #include "kernels/codes.hpp"
+#include "kernels/digits.hpp"
 #include "kernels/float32.hpp"
+#include "kernels/gather.hpp"
 #include "kernels/hadamard.hpp"
 #include "kernels/lvq.hpp"
+#include "kernels/signmag.hpp"
 #include "kernels/topk.hpp"
 
 namespace inlay {
@@ -12,6 +15,8 @@ namespace inlay {
 struct Kernels {
     float32::Scores squared_l2, negative_ip;
     float32::ScoresOf squared_l2_of, negative_ip_of;
+    float32::Scores squared_l2_half, negative_ip_half;  // float16 rows
+    float32::ScoresOf squared_l2_half_of, negative_ip_half_of;
     codes::Dots dots4_one, dots4_eight, dots8_one, dots8_eight;
     lvq::Scan scan4_one, scan4_eight, scan8_one, scan8_eight;
     lvq::FindGrid min_max, multi_start;
@@ -21,16 +26,25 @@ struct Kernels {
     lvq::UnpackNibbles unpack_nibbles;
     lvq::Estimate estimate;
     lvq::Query quantise_query;
+    gather::Near near4, near8;
+    signmag::Scores signmag2, signmag4, hamming;
+    digits::Measure measure;
+    digits::Digits digits2, digits4;
     topk::Collect collect;
     hadamard::Transform hadamard;
 };
 
-#define INLAY_FLOAT(SUFFIX)                                                                             \
-    float32::scores_##SUFFIX<true>, float32::scores_##SUFFIX<false>, float32::scores_of_##SUFFIX<true>, \
-        float32::scores_of_##SUFFIX<false>
+#define INLAY_FLOAT_ROWS(SUFFIX, ROW)                                          \
+    float32::scores_##SUFFIX<true, ROW>, float32::scores_##SUFFIX<false, ROW>, \
+        float32::scores_of_##SUFFIX<true, ROW>, float32::scores_of_##SUFFIX<false, ROW>
+#define INLAY_FLOAT(SUFFIX) INLAY_FLOAT_ROWS(SUFFIX, float), INLAY_FLOAT_ROWS(SUFFIX, float32::Half)
 #define INLAY_LVQ(SUFFIX)                                                                             \
     lvq::min_max_##SUFFIX, lvq::multi_start_##SUFFIX, lvq::quantise_##SUFFIX, lvq::residual_##SUFFIX, \
         lvq::expand_##SUFFIX, lvq::unpack_nibbles_##SUFFIX, lvq::estimate_##SUFFIX, lvq::query_##SUFFIX
+#define INLAY_NEAR(SUFFIX) gather::near_##SUFFIX<4>, gather::near_##SUFFIX<8>
+#define INLAY_SIGNMAG(SUFFIX, PLAIN)                                                    \
+    signmag::scores_##SUFFIX<2>, signmag::scores_##SUFFIX<4>, signmag::hamming_##PLAIN, \
+        digits::measure_##PLAIN, digits::digits_##PLAIN<2>, digits::digits_##PLAIN<4>
 // The four products, then the four scans made of them.
 #define INLAY_DOTS(ONE4, EIGHT4, ONE8, EIGHT8, ESTIMATE)                              \
     ONE4, EIGHT4, ONE8, EIGHT8, lvq::scan_in_runs<ONE4, ESTIMATE, 1>,                 \
@@ -42,6 +56,8 @@ inline constexpr Kernels kScalarKernels = {
     INLAY_DOTS((codes::dots_scalar<4, 1>), (codes::dots_scalar<4, 8>), (codes::dots_scalar<8, 1>),
                (codes::dots_scalar<8, 8>), lvq::estimate_scalar),
     INLAY_LVQ(scalar),
+    INLAY_NEAR(scalar),
+    INLAY_SIGNMAG(scalar, scalar),
     topk::collect_scalar,
     hadamard::transform_scalar,
 };
@@ -51,6 +67,8 @@ inline constexpr Kernels kAvx2Kernels = {
     INLAY_DOTS(codes::dots4_avx2<1>, codes::dots4_avx2<8>, codes::dots8_avx2<1>, codes::dots8_avx2<8>,
                lvq::estimate_avx2),
     INLAY_LVQ(avx2),
+    INLAY_NEAR(avx2),
+    INLAY_SIGNMAG(avx2, avx2),
     topk::collect_avx2,
     hadamard::transform_avx2,
 };
@@ -58,7 +76,8 @@ inline constexpr Kernels kAvx512Kernels = {
     INLAY_FLOAT(avx512),       codes::dots_one_avx512<4>,   codes::dots_eight_avx512<4>,
     codes::dots_one_avx512<8>, codes::dots_eight_avx512<8>, lvq::scan_avx512<4, 1>,
     lvq::scan_avx512<4, 8>,    lvq::scan_avx512<8, 1>,      lvq::scan_avx512<8, 8>,
-    INLAY_LVQ(avx512),         topk::collect_avx512,        hadamard::transform_avx512,
+    INLAY_LVQ(avx512),         INLAY_NEAR(avx512),          INLAY_SIGNMAG(avx512, avx512),
+    topk::collect_avx512,      hadamard::transform_avx512,
 };
 #elif defined(INLAY_NEON)
 // Plain C++ is compiled with NEON here, so the scalar text of lvq.hpp is its NEON form already.
@@ -67,6 +86,8 @@ inline constexpr Kernels kNeonKernels = {
     INLAY_DOTS(codes::dots4_neon<1>, codes::dots4_neon<8>, codes::dots8_neon<1>, codes::dots8_neon<8>,
                lvq::estimate_scalar),
     INLAY_LVQ(scalar),
+    INLAY_NEAR(neon),
+    INLAY_SIGNMAG(neon, scalar),
     topk::collect_neon,
     hadamard::transform_neon,
 };
@@ -75,12 +96,17 @@ inline constexpr Kernels kNeonDotKernels = {
     INLAY_DOTS(codes::dots_one_neon_dot<4>, codes::dots_eight_neon_dot<4>, codes::dots_one_neon_dot<8>,
                codes::dots_eight_neon_dot<8>, lvq::estimate_scalar),
     INLAY_LVQ(scalar),
+    INLAY_NEAR(neon_dot),
+    INLAY_SIGNMAG(neon, scalar),
     topk::collect_neon,
     hadamard::transform_neon,
 };
 #endif
+#undef INLAY_FLOAT_ROWS
 #undef INLAY_FLOAT
 #undef INLAY_LVQ
+#undef INLAY_NEAR
+#undef INLAY_SIGNMAG
 #undef INLAY_DOTS
 
 // Null for a level that this build or this CPU does not have.

@@ -1,17 +1,20 @@
 """The kernels as other Cython modules see them: `active()` is the table of the level in use."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "kernels/float32.hpp" namespace "inlay::float32" nogil:
     ctypedef void (*Scores)(
-        const float* queries, size_t n_queries, const float* rows, size_t n_rows, size_t dim, float* out,
+        const float* queries, size_t n_queries, const void* rows, size_t n_rows, size_t dim, float* out,
         size_t out_stride
     ) noexcept nogil
     ctypedef void (*ScoresOf)(
-        const float* query, const float* rows, const int64_t* ids, size_t n, size_t dim, float* out
+        const float* query, const void* rows, const uint32_t* slots, size_t n, size_t dim, float* out
     ) noexcept nogil
+    struct Half:
+        uint16_t bits
+    void widen(const Half* row, size_t dim, float* out)
 
 cdef extern from "kernels/lvq.hpp" namespace "inlay::lvq" nogil:
     struct Grid:
@@ -33,6 +36,52 @@ cdef extern from "kernels/lvq.hpp" namespace "inlay::lvq" nogil:
         const uint8_t* blocks, size_t lines, Queries queries, Constants rows, size_t n, float* out,
         size_t out_stride
     ) noexcept
+
+cdef extern from "kernels/gather.hpp" namespace "inlay::gather" nogil:
+    enum:
+        kConstants
+    struct Query:
+        const int8_t* values
+        int32_t total
+        float scale
+        float shift
+        float least
+        bint norms
+    ctypedef void (*Near)(
+        const uint8_t* rows, size_t stride, size_t bytes, const uint32_t* slots, size_t n,
+        const Query* query, float* out
+    ) noexcept nogil
+    size_t bytes_of(int bits, size_t dim)
+    size_t part_of(size_t bytes)
+    void put_codes(int bits, const uint8_t* codes, size_t bytes, uint8_t* row)
+    void put_values(int bits, const int8_t* query, size_t dim, size_t bytes, int8_t* values)
+    const uint8_t* get_codes(int bits, const uint8_t* row, size_t bytes, uint8_t* codes)
+
+cdef extern from "kernels/signmag.hpp" namespace "inlay::signmag" nogil:
+    enum:
+        kMaxSignMagDim "inlay::signmag::kMaxDim"
+        kBlock
+    struct SignRows "inlay::signmag::Rows":
+        const uint8_t* bytes
+        size_t stride
+        size_t words
+        size_t pair
+    struct SignQuery "inlay::signmag::Query":
+        const uint64_t* planes
+        size_t plane
+        int32_t a
+        int32_t all
+        float base
+        float factor
+    ctypedef void (*SignScores "inlay::signmag::Scores")(
+        SignRows rows, const uint32_t* slots, size_t n, const SignQuery& query, float* out
+    ) noexcept nogil
+
+cdef extern from "kernels/digits.hpp" namespace "inlay::digits" nogil:
+    struct Sizes:
+        double square
+        double absolute
+    uint64_t gather_bits(const uint8_t* digits, int bit)
 
 cdef extern from "kernels/topk.hpp" namespace "inlay::topk" nogil:
     ctypedef size_t (*Collect)(
@@ -61,6 +110,7 @@ cdef extern from "kernels/topk.hpp" namespace "inlay::topk" nogil:
         float worst()
         void push(float score, uint32_t slot)
         void finish()
+    uint64_t key_of(float score, uint32_t slot)
     float score_of(uint64_t key)
     uint32_t slot_of(uint64_t key)
 
@@ -87,6 +137,10 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
         Scores negative_ip
         ScoresOf squared_l2_of
         ScoresOf negative_ip_of
+        Scores squared_l2_half
+        Scores negative_ip_half
+        ScoresOf squared_l2_half_of
+        ScoresOf negative_ip_half_of
         Dots dots4_one
         Dots dots4_eight
         Dots dots8_one
@@ -114,6 +168,14 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
             float* out
         ) noexcept nogil
         float (*quantise_query)(const float* q, size_t dim, int8_t* values) noexcept nogil
+        Near near4
+        Near near8
+        SignScores signmag2
+        SignScores signmag4
+        SignScores hamming
+        Sizes (*measure)(const float* y, size_t dim) noexcept nogil
+        double (*digits2)(const float* y, size_t dim, float step, uint8_t* digits) noexcept nogil
+        double (*digits4)(const float* y, size_t dim, float step, uint8_t* digits) noexcept nogil
         Collect collect
         void (*hadamard)(float* x, size_t n) noexcept nogil
 

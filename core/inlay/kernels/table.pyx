@@ -8,8 +8,9 @@ import os
 
 import numpy as np
 
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 
 cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
@@ -66,33 +67,44 @@ cdef const Kernels* at(name) except NULL:
     return kernels_of(<Level><int>LEVELS.index(name))
 
 
-def scores(const float[:, ::1] queries, const float[:, ::1] rows, str metric, level=None):
-    """Return the scores (n_queries, n_rows) of "l2" or "ip", smaller is nearer."""
+def scores(const float[:, ::1] queries, rows, str metric, level=None):
+    """Return the scores (n_queries, n_rows) of "l2" or "ip" for float32 or float16 rows; less is nearer."""
     if queries.shape[1] != rows.shape[1]:
         raise ValueError("queries and rows differ in their number of dimensions")
     out = np.empty((queries.shape[0], rows.shape[0]), np.float32)
+    cdef const uint8_t[:, ::1] row = as_bytes(rows)
     cdef float[:, ::1] view = out
     cdef const Kernels* kernels = at(level)
     cdef Scores kernel = kernels.squared_l2 if metric == "l2" else kernels.negative_ip
+    if rows.dtype == np.float16:
+        kernel = kernels.squared_l2_half if metric == "l2" else kernels.negative_ip_half
     if out.size:
-        kernel(&queries[0, 0], queries.shape[0], &rows[0, 0], rows.shape[0], rows.shape[1], &view[0, 0],
-               rows.shape[0])
+        kernel(&queries[0, 0], queries.shape[0], &row[0, 0], row.shape[0], queries.shape[1], &view[0, 0],
+               row.shape[0])
     return out
 
 
-def scores_of(
-    const float[::1] query, const float[:, ::1] rows, const int64_t[::1] ids, str metric, level=None
-):
-    """Return the scores (n,) of the rows named by ids, which must lie in [0, n_rows)."""
-    if query.shape[0] != rows.shape[1] or (ids.shape[0] and not 0 <= min(ids) <= max(ids) < rows.shape[0]):
-        raise ValueError("the query's dimensions or the ids do not fit the rows")
-    out = np.empty(ids.shape[0], np.float32)
+def scores_of(const float[::1] query, rows, const uint32_t[::1] slots, str metric, level=None):
+    """Return the scores (n,) of the rows named by slots, which must lie in [0, n_rows)."""
+    if query.shape[0] != rows.shape[1] or (slots.shape[0] and not max(slots) < rows.shape[0]):
+        raise ValueError("the query's dimensions or the slots do not fit the rows")
+    out = np.empty(slots.shape[0], np.float32)
+    cdef const uint8_t[:, ::1] row = as_bytes(rows)
     cdef float[::1] view = out
     cdef const Kernels* kernels = at(level)
     cdef ScoresOf kernel = kernels.squared_l2_of if metric == "l2" else kernels.negative_ip_of
+    if rows.dtype == np.float16:
+        kernel = kernels.squared_l2_half_of if metric == "l2" else kernels.negative_ip_half_of
     if out.size:
-        kernel(&query[0], &rows[0, 0], &ids[0], ids.shape[0], rows.shape[1], &view[0])
+        kernel(&query[0], &row[0, 0], &slots[0], slots.shape[0], query.shape[0], &view[0])
     return out
+
+
+def as_bytes(rows):
+    """Return the bytes of float32 or float16 rows."""
+    if rows.dtype not in (np.float32, np.float16):
+        raise ValueError(f"rows must be float32 or float16, not {rows.dtype}")
+    return rows.view(np.uint8)
 
 
 def pack(const uint8_t[:, ::1] codes, int bits):
@@ -144,6 +156,47 @@ def dots(const uint8_t[:, :, ::1] blocks, const int8_t[:, ::1] queries, int bits
         kernel = kernels.dots8_one if n_queries == 1 else kernels.dots8_eight
     if out.size:
         kernel(&blocks[0, 0, 0], blocks.shape[0], lines, &values[0, 0, 0], &view[0, 0], out.shape[1])
+    return out
+
+
+def lay(const uint8_t[:, ::1] codes, const float[:, ::1] constants, int bits, Py_ssize_t stride):
+    """Return rows (n, stride) of codes (n, dim), one byte each, and the step, low and norm (n, 3) of each."""
+    cdef size_t bytes = bytes_of(bits, codes.shape[1])
+    if stride < <Py_ssize_t>(bytes + kConstants) or constants.shape[0] < codes.shape[0]:
+        raise ValueError("the stride is too short, or constants are missing")
+    padded = np.zeros((codes.shape[0], bytes * 8 // bits), np.uint8)
+    padded[:, : codes.shape[1]] = codes
+    rows = np.zeros((codes.shape[0], stride), np.uint8)
+    cdef const uint8_t[:, ::1] code = padded
+    cdef uint8_t[:, ::1] row = rows
+    cdef Py_ssize_t i
+    for i in range(codes.shape[0]):
+        put_codes(bits, &code[i, 0], bytes, &row[i, 0])
+        memcpy(&row[i, bytes], &constants[i, 0], kConstants)
+    return rows
+
+
+def near(const uint8_t[:, ::1] rows, const int8_t[::1] query, int bits, const uint32_t[::1] slots,
+         float scale, float shift, float least, bint norms, level=None):
+    """Return the scores (n,), as kernels/gather.hpp has them, of an int8 query and the rows in slots."""
+    cdef size_t bytes = bytes_of(bits, query.shape[0]), part = part_of(bytes)
+    values = np.zeros(8 // bits * part, np.int8)
+    cdef int8_t[::1] laid = values
+    cdef Query prepared
+    cdef const Kernels* kernels = at(level)
+    if rows.shape[1] < <Py_ssize_t>(bytes + kConstants) or (
+        slots.shape[0] and not max(slots) < rows.shape[0]
+    ):
+        raise ValueError("the query's dimensions or the slots do not fit the rows")
+    put_values(bits, &query[0], query.shape[0], bytes, &laid[0])
+    prepared.values, prepared.total, prepared.norms = &laid[0], np.sum(query, dtype=np.int32), norms
+    prepared.scale, prepared.shift, prepared.least = scale, shift, least
+    out = np.empty(slots.shape[0], np.float32)
+    cdef float[::1] view = out
+    if out.size:
+        (kernels.near4 if bits == 4 else kernels.near8)(
+            &rows[0, 0], rows.shape[1], bytes, &slots[0], slots.shape[0], &prepared, &view[0]
+        )
     return out
 
 
@@ -227,6 +280,85 @@ def quantise_query(const float[::1] query, level=None):
     cdef int8_t[::1] view = values
     scale = at(level).quantise_query(&query[0], query.shape[0], &view[0])
     return np.float32(scale), values
+
+
+def signmag(
+    const uint8_t[:, ::1] rows, const uint32_t[::1] slots, const uint64_t[:, ::1] planes, Py_ssize_t dim,
+    Py_ssize_t pair, int a, float base, float factor, level=None
+):
+    """Return (row.base + base) - (row.factor * factor) * <x, Y> of a query's two or four planes, (n,).
+
+    A row's two constants are its word number `pair`. Slots must lie in [0, n_rows).
+    """
+    cdef SignRows at_rows
+    cdef SignQuery query
+    cdef int bits = planes.shape[0]
+    at_rows.bytes, at_rows.stride = &rows[0, 0], rows.shape[1]
+    at_rows.words, at_rows.pair = (dim + 63) // 64 * 2, pair
+    if (
+        bits not in (2, 4) or planes.shape[1] % kBlock or planes.shape[1] < at_rows.words
+        or rows.shape[1] < 8 * max(at_rows.words, pair + 1)
+        or (slots.shape[0] and not max(slots) < rows.shape[0])
+    ):
+        raise ValueError("the rows, the planes or the slots do not fit each other")
+    query.planes, query.plane, query.a = &planes[0, 0], planes.shape[1], a
+    query.all = (a + 1) * (15 if bits == 4 else a + 1) * dim
+    query.base, query.factor = base, factor
+    out = np.empty(slots.shape[0], np.float32)
+    cdef float[::1] view = out
+    cdef const Kernels* kernels = at(level)
+    if out.size:
+        (kernels.signmag2 if bits == 2 else kernels.signmag4)(
+            at_rows, &slots[0], slots.shape[0], query, &view[0]
+        )
+    return out
+
+
+def hamming(
+    const uint8_t[:, ::1] rows, const uint32_t[::1] slots, const uint64_t[:, ::1] planes, Py_ssize_t dim,
+    level=None
+):
+    """Return popc(pa ^ pb) + popc(sa ^ sb), (n,), of the rows in slots and a query of two planes."""
+    cdef SignRows at_rows
+    cdef SignQuery query
+    at_rows.bytes, at_rows.stride = &rows[0, 0], rows.shape[1]
+    at_rows.words = (dim + 63) // 64 * 2
+    if (
+        planes.shape[0] != 2 or planes.shape[1] < at_rows.words or rows.shape[1] < 8 * at_rows.words
+        or (slots.shape[0] and not max(slots) < rows.shape[0])
+    ):
+        raise ValueError("the rows, the planes or the slots do not fit each other")
+    query.planes, query.plane = &planes[0, 0], planes.shape[1]
+    out = np.empty(slots.shape[0], np.float32)
+    cdef float[::1] view = out
+    cdef const Kernels* kernels = at(level)
+    if out.size:
+        kernels.hamming(at_rows, &slots[0], slots.shape[0], query, &view[0])
+    return out
+
+
+def measure(const float[::1] y, level=None):
+    """Return (sum y^2, sum |y|)."""
+    cdef Sizes sizes = at(level).measure(&y[0], y.shape[0])
+    return sizes.square, sizes.absolute
+
+
+def digits(const float[::1] y, float step, int bits, level=None):
+    """Return the numbers of two or four bits, one a dimension, and sum k |y|, k the thresholds below |y|."""
+    out = np.empty(y.shape[0], np.uint8)
+    cdef uint8_t[::1] view = out
+    cdef const Kernels* kernels = at(level)
+    beyond = (kernels.digits2 if bits == 2 else kernels.digits4)(&y[0], y.shape[0], step, &view[0])
+    return out, beyond
+
+
+def bits_of(const uint8_t[::1] numbers, int bit):
+    """Return one bit of up to 64 numbers as an integer, the first number's lowest."""
+    cdef uint8_t[64] padded
+    cdef Py_ssize_t i
+    for i in range(64):
+        padded[i] = numbers[i] if i < numbers.shape[0] else 0
+    return gather_bits(padded, bit)
 
 
 def top_k(const float[::1] values, size_t k, allowed=None, ids=None, level=None):

@@ -15,6 +15,7 @@ import inlay
 METRICS = ("l2", "ip", "cosine")
 SPECS = ("Flat", "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8")
 EVERY_ROW = {"rerank": 1 << 20}
+WIDEST = {"ef": 1 << 20, "rerank": 1 << 20}
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class Form:
         Whether these are the distances to the rows that `reconstruct` gives; if not, they are estimates.
     exact
         Whether the rows that `reconstruct` gives are those that were added.
+    walks
+        Whether a search with less effort than `exhaustive` may miss rows.
+    largest
+        Size of numbers that rows may hold.
     """
 
     spec: str
@@ -38,6 +43,8 @@ class Form:
     exhaustive: Mapping[str, Any] = field(default_factory=dict)
     decoded: bool = True
     exact: bool = False
+    walks: bool = False
+    largest: float = 3e38
 
     def __str__(self) -> str:
         return "-".join([self.spec, *(f"{name}={value}" for name, value in self.options.items())])
@@ -78,6 +85,12 @@ FORMS = (
     Form("LVQ4x8", {"rotation": False}, EVERY_ROW),
     Form("LVQ4x8", {"n_means": 5}, EVERY_ROW),
     Form("LVQ4", {"n_means": 3, "vectors": "float32"}, EVERY_ROW, exact=True),
+    Form("HNSW8", exhaustive=WIDEST, exact=True, walks=True),
+    Form("HNSW32,LVQ8", exhaustive=WIDEST, decoded=False, walks=True),
+    Form("HNSW8,LVQ4x8", exhaustive=WIDEST, walks=True),
+    Form("QuIVer8", exhaustive=WIDEST, decoded=False, walks=True),
+    Form("QuIVer8", {"vectors": "float16", "transform": "centred"}, WIDEST, walks=True, largest=6e4),
+    Form("QuIVer32", {"vectors": "float32"}, WIDEST, exact=True, walks=True),
 )
 
 

@@ -208,7 +208,7 @@ def test_effort_is_an_attribute_and_an_argument(form):
 
 def test_unknown_attributes_are_refused(form):
     index = form.empty(DIM)
-    for name in ("ef", "patience", "Rerank"):
+    for name in ("nprobes", "patience", "Rerank"):
         with pytest.raises(AttributeError):
             setattr(index, name, 3)
     for name in ("dim", "metric", "seed", "ids", "spec", "nbytes", "is_trained", *type(index).OPTIONS):

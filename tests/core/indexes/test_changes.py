@@ -99,7 +99,10 @@ def test_upsert_replaces_what_is_there_and_adds_the_rest(form, metric):
     expected = form.filled(np.vstack([rows, new]), metric)
     ids = [3, 50, 19, 0, 44, 7, -3, 12]
     assert index.upsert(new, ids).tolist() == ids
-    assert index.ids.tolist() == [*range(20), 50, 44, -3]
+    if index.MOVES_ROWS:
+        assert index.ids.tolist() == [*range(20), 50, 44, -3]
+    else:
+        assert sorted(index.ids.tolist()) == [-3, *range(20), 44, 50]
     np.testing.assert_array_equal(index.reconstruct(ids), expected.reconstruct(range(20, 28)))
     kept = np.setdiff1d(np.arange(20), ids)
     np.testing.assert_array_equal(index.reconstruct(kept), expected.reconstruct(kept))

@@ -286,6 +286,117 @@ void run_scans(const Kernels& kernels, Transcript& log) {
                 }
 }
 
+// Rows without gaps, named backwards and one of them twice.
+void near_case(const Kernels& kernels, int bits, size_t dim, size_t n, Fill fill, bool norms, Random& random,
+               Transcript& log) {
+    const size_t bytes = inlay::gather::bytes_of(bits, dim), stride = bytes + inlay::gather::kConstants;
+    Guarded<std::uint8_t> rows(n * stride), row(bytes);
+    Guarded<std::int8_t> query(dim),
+        values(inlay::gather::part_of(bytes) * static_cast<size_t>(bits == 4 ? 2 : 1));
+    Guarded<float> constants(3), out(n);
+    Guarded<std::uint32_t> slots(n);
+    random.fill(query);
+    if (fill.value != kAny) std::memset(query.data(), fill.value, query.size());
+    std::int32_t total = 0;
+    for (size_t i = 0; i < dim; ++i) total += query[i];
+    for (size_t r = 0; r < n; ++r) {
+        slots[r] = static_cast<std::uint32_t>(r == 0 ? 0 : n - r);
+        random.fill(row);
+        if (fill.code != kAny) std::memset(row.data(), fill.code, row.size());
+        random.fill(constants);
+        // Products as they are, or scores.
+        if (fill.code != kAny) constants[0] = 1.0f, constants[1] = constants[2] = 0.0f;
+        std::memcpy(rows.data() + r * stride, row.data(), bytes);
+        std::memcpy(rows.data() + r * stride + bytes, constants.data(), inlay::gather::kConstants);
+    }
+    inlay::gather::put_values(bits, query.data(), dim, bytes, values.data());
+    const inlay::gather::Query prepared = {
+        values.data(), total, fill.code != kAny ? 1.0f : -0.02f, 0.4f, norms ? 0.0f : -INFINITY, norms};
+    (bits == 4 ? kernels.near4 : kernels.near8)(rows.data(), stride, bytes, slots.data(), n, &prepared,
+                                                out.data());
+    log.add(out);
+}
+
+void run_near(const Kernels& kernels, Transcript& log) {
+    Random random(7);
+    for (const int bits : {4, 8})
+        for (const Fill& fill : kFills)
+            for (const size_t dim : kSizes)
+                for (const size_t n : {0, 1, 2, 3, 4, 5, 7, 8, 31, 33})
+                    for (const bool norms : {false, true}) {
+                        if (dim == 0) continue;
+                        log.begin(bits == 4 ? "near4" : "near8", dim, n, static_cast<size_t>(&fill - kFills));
+                        near_case(kernels, bits, dim, n, fill, norms, random, log);
+                    }
+}
+
+// ---- sign and magnitude
+// ----------------------------------------------------------------------------------------
+
+// Rows without gaps, named backwards; all bits of either side, none, or any.
+void signmag_case(const Kernels& kernels, int bits, std::int32_t a, size_t dim, size_t n, int fill,
+                  Random& random, Transcript& log) {
+    const size_t words = (dim + 63) / 64 * 2, stride = 8 * (words + 1);
+    const size_t plane =
+        (words + inlay::signmag::kBlock - 1) / inlay::signmag::kBlock * inlay::signmag::kBlock;
+    Guarded<std::uint8_t> rows(n * stride);
+    Guarded<std::uint64_t> planes(static_cast<size_t>(bits) * plane);
+    Guarded<float> out(n);
+    Guarded<std::uint32_t> slots(n);
+    random.fill(rows);
+    if (fill != kAny) std::memset(rows.data(), fill, rows.size());
+    std::memset(planes.data(), 0, planes.size() * sizeof(std::uint64_t));
+    for (size_t b = 0; b < static_cast<size_t>(bits); ++b)
+        for (size_t w = 0; w < words; w += 2)
+            planes[b * plane + w] = planes[b * plane + w + 1] =
+                static_cast<std::uint64_t>(random.bits()) << 32 | random.bits();
+    for (size_t r = 0; r < n; ++r) {
+        const float constants[] = {fill == kAny ? random.unit() : 1.0f, random.unit()};
+        std::memcpy(rows.data() + r * stride + 8 * words, constants, sizeof constants);
+        slots[r] = static_cast<std::uint32_t>(n - 1 - r);
+    }
+    const inlay::signmag::Rows where = {rows.data(), stride, words, words};
+    const inlay::signmag::Query query = {
+        planes.data(), plane, a, 45 * static_cast<std::int32_t>(dim), -0.3f, fill == kAny ? 0.7f : 1.0f};
+    (bits == 2 ? kernels.signmag2 : kernels.signmag4)(where, slots.data(), n, query, out.data());
+    log.add(out);
+    if (bits == 2) {
+        kernels.hamming(where, slots.data(), n, query, out.data());
+        log.add(out);
+    }
+}
+
+void digits_case(const Kernels& kernels, size_t dim, int kind, Random& random, Transcript& log) {
+    Guarded<float> y(dim);
+    Guarded<std::uint8_t> digits(dim);
+    fill_row(y, kind, random);
+    const inlay::digits::Sizes sizes = kernels.measure(y.data(), dim);
+    log.add(&sizes, 1);
+    for (const auto kernel : {kernels.digits2, kernels.digits4}) {
+        const double beyond =
+            kernel(y.data(), dim, static_cast<float>(0.4 * std::sqrt(sizes.square)), digits.data());
+        log.add(&beyond, 1);
+        log.add(digits);
+    }
+}
+
+void run_signmag(const Kernels& kernels, Transcript& log) {
+    Random random(9);
+    for (const int bits : {2, 4})
+        for (const std::int32_t a : {2, 3})
+            for (const int fill : {kAny, 0, 255})
+                for (const size_t dim : {1, 64, 65, 128, 129, 192, 193, 256, 320, 384, 700, 1984, 1985, 4100})
+                    for (const size_t n : {0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 31, 33}) {
+                        log.begin("signmag", static_cast<size_t>(10 * bits + a), dim, n);
+                        signmag_case(kernels, bits, a, dim, n, fill, random, log);
+                    }
+    for (const size_t size : kSizes)
+        for (int kind = 0; size > 0 && kind < kKinds; ++kind) {
+            log.begin("digits", size, static_cast<size_t>(kind));
+            digits_case(kernels, size, kind, random, log);
+        }
+}
+
 void run_lvq(const Kernels& kernels, Transcript& log) {
     Random random(2);
     for (const size_t size : kSizes) {
@@ -365,20 +476,20 @@ size_t run_float32(const Kernels& scalar, const Kernels& kernels, const char* le
                     Guarded<float> queries(n_queries * dim), rows(n_rows * dim), alone(n_rows), exact(n_rows);
                     const size_t stride = n_rows + 2;
                     Guarded<float> out(n_queries * stride);
-                    Guarded<std::int64_t> ids(n_rows);
+                    Guarded<std::uint32_t> slots(n_rows);
                     random.fill(queries);
                     random.fill(rows);
                     random.fill(out);
                     // Backwards, so that a row is found by its id and not by its place.
-                    for (size_t r = 0; r < n_rows; ++r) ids[r] = static_cast<std::int64_t>(n_rows - 1 - r);
+                    for (size_t r = 0; r < n_rows; ++r) slots[r] = static_cast<std::uint32_t>(n_rows - 1 - r);
                     const float gap = out[n_rows];
                     (l2 ? kernels.squared_l2 : kernels.negative_ip)(queries.data(), n_queries, rows.data(),
                                                                     n_rows, dim, out.data(), stride);
                     bool good = out[n_rows] == gap;
                     for (size_t a = 0; a < n_queries; ++a) {
                         const float* query = queries.data() + a * dim;
-                        (l2 ? kernels.squared_l2_of : kernels.negative_ip_of)(query, rows.data(), ids.data(),
-                                                                              n_rows, dim, alone.data());
+                        (l2 ? kernels.squared_l2_of : kernels.negative_ip_of)(
+                            query, rows.data(), slots.data(), n_rows, dim, alone.data());
                         (l2 ? scalar.squared_l2 : scalar.negative_ip)(query, 1, rows.data(), n_rows, dim,
                                                                       exact.data(), n_rows);
                         for (size_t r = 0; r < n_rows; ++r) {
@@ -400,11 +511,53 @@ size_t run_float32(const Kernels& scalar, const Kernels& kernels, const char* le
     return cases;
 }
 
+// float16 rows have the scores of the same rows in float32, to the bit and at every level.
+size_t run_float16(const Kernels& kernels, const char* level) {
+    Random random(8);
+    size_t cases = 0;
+    for (const size_t dim : kSizes)
+        for (const size_t n_queries : {1, 3, 9})
+            for (const size_t n_rows : {0, 1, 2, 3, 5, 9, 17})
+                for (const bool l2 : {true, false}) {
+                    Guarded<float> queries(n_queries * dim), rows(n_rows * dim);
+                    Guarded<inlay::float32::Half> halves(n_rows * dim);
+                    Guarded<float> out(n_queries * n_rows), expected(n_queries * n_rows);
+                    Guarded<float> of(n_rows), expected_of(n_rows);
+                    Guarded<std::uint32_t> slots(n_rows);
+                    random.fill(queries);
+                    // Of either sign and below 2, denormal ones among them.
+                    for (size_t i = 0; i < halves.size(); ++i)
+                        halves[i] = {static_cast<std::uint16_t>(random.bits() & 0xBBFF)};
+                    inlay::float32::widen(halves.data(), halves.size(), rows.data());
+                    for (size_t r = 0; r < n_rows; ++r) slots[r] = static_cast<std::uint32_t>(n_rows - 1 - r);
+                    (l2 ? kernels.squared_l2_half : kernels.negative_ip_half)(
+                        queries.data(), n_queries, halves.data(), n_rows, dim, out.data(), n_rows);
+                    (l2 ? kernels.squared_l2 : kernels.negative_ip)(queries.data(), n_queries, rows.data(),
+                                                                    n_rows, dim, expected.data(), n_rows);
+                    (l2 ? kernels.squared_l2_half_of : kernels.negative_ip_half_of)(
+                        queries.data(), halves.data(), slots.data(), n_rows, dim, of.data());
+                    (l2 ? kernels.squared_l2_of : kernels.negative_ip_of)(
+                        queries.data(), rows.data(), slots.data(), n_rows, dim, expected_of.data());
+                    const bool good =
+                        std::memcmp(out.data(), expected.data(), out.size() * sizeof(float)) == 0 &&
+                        std::memcmp(of.data(), expected_of.data(), n_rows * sizeof(float)) == 0;
+                    ++cases;
+                    char name[120];
+                    std::snprintf(name, sizeof name,
+                                  " scores %zu float16 rows of %zu dimensions wrongly, l2 %d", n_rows, dim,
+                                  l2);
+                    if (!good) fail(level + std::string(name));
+                }
+    return cases;
+}
+
 Transcript run(const Kernels& kernels) {
     Transcript log;
     run_codes(kernels, log);
     run_lvq(kernels, log);
     run_scans(kernels, log);
+    run_near(kernels, log);
+    run_signmag(kernels, log);
     run_collect(kernels, log);
     run_hadamard(kernels, log);
     return log;
@@ -415,13 +568,14 @@ Transcript run(const Kernels& kernels) {
 int main(int argc, char** argv) {
     const Kernels& scalar = *inlay::kernels_of(inlay::kScalar);
     const Transcript expected = run(scalar);
-    size_t cases = run_float32(scalar, scalar, "scalar");
+    size_t cases = run_float32(scalar, scalar, "scalar") + run_float16(scalar, "scalar");
     std::string levels;
     for (int level = inlay::kScalar + 1; level <= inlay::best_level(); ++level) {
         const Kernels* kernels = inlay::kernels_of(static_cast<inlay::Level>(level));
         if (kernels == nullptr) continue;
         compare(expected, run(*kernels), kLevelNames[level]);
-        cases += expected.cases.size() + run_float32(scalar, *kernels, kLevelNames[level]);
+        cases += expected.cases.size() + run_float32(scalar, *kernels, kLevelNames[level]) +
+                 run_float16(*kernels, kLevelNames[level]);
         levels += std::string(levels.empty() ? "" : ", ") + kLevelNames[level];
     }
     const char* best = kLevelNames[inlay::best_level()];

@@ -6,7 +6,7 @@ from inlay.kernels import table
 KERNELS = {
     "scores": lambda at: table.scores(np.ones((2, 5), np.float32), np.ones((3, 5), np.float32), "ip", at),
     "scores_of": lambda at: table.scores_of(
-        np.ones(5, np.float32), np.ones((3, 5), np.float32), np.array([2], np.int64), "l2", at
+        np.ones(5, np.float32), np.ones((3, 5), np.float32), np.array([2], np.uint32), "l2", at
     ),
     "dots": lambda at: table.dots(table.pack(np.ones((3, 5), np.uint8), 4), np.ones((1, 5), np.int8), 4, at),
     "grid": lambda at: table.grid(np.arange(5, dtype=np.float32), 4, False, at),
@@ -17,7 +17,27 @@ KERNELS = {
     "estimate": lambda at: table.estimate(
         np.ones(5, np.int32), *np.ones((2, 5), np.float32), None, None, 1.0, 1.0, np.zeros(1, np.float32), at
     ),
+    "near": lambda at: table.near(
+        table.lay(np.ones((3, 5), np.uint8), np.ones((3, 3), np.float32), 4, 16),
+        *(np.ones(5, np.int8), 4, np.array([2], np.uint32), 1.0, 0.0, 0.0, True, at),
+    ),
     "quantise_query": lambda at: table.quantise_query(np.ones(5, np.float32), at),
+    "signmag": lambda at: table.signmag(
+        np.ones((3, 24), np.uint8),
+        np.array([2], np.uint32),
+        np.ones((4, 8), np.uint64),
+        5,
+        2,
+        2,
+        1.0,
+        1.0,
+        at,
+    ),
+    "hamming": lambda at: table.hamming(
+        np.ones((3, 24), np.uint8), np.array([2], np.uint32), np.ones((2, 8), np.uint64), 5, at
+    ),
+    "measure": lambda at: table.measure(np.arange(5, dtype=np.float32), at),
+    "digits": lambda at: table.digits(np.arange(5, dtype=np.float32), 1.5, 4, at),
     "top_k": lambda at: table.top_k(np.ones(5, np.float32), 2, None, None, at),
     "hadamard": lambda at: table.hadamard(np.ones(4, np.float32), at),
 }
@@ -62,9 +82,9 @@ def test_shapes_that_do_not_fit_never_reach_a_kernel(metric):
     rows = np.ones((3, 5), np.float32)
     with pytest.raises(ValueError, match="differ in their number of dimensions"):
         table.scores(np.ones((1, 4), np.float32), rows, metric)
-    for query, ids in ((np.ones(4), [0]), (np.ones(5), [3]), (np.ones(5), [-1])):
+    for query, ids in ((np.ones(4), [0]), (np.ones(5), [3]), (np.ones(5), [2**32 - 1])):
         with pytest.raises(ValueError, match="do not fit the rows"):
-            table.scores_of(query.astype(np.float32), rows, np.array(ids, np.int64), metric)
+            table.scores_of(query.astype(np.float32), rows, np.array(ids, np.uint32), metric)
 
 
 def test_blocks_are_not_read_past_what_they_hold():

@@ -1,0 +1,1 @@
+"""The navigable graph under every graph index: links, walks, building, mending."""

@@ -1,0 +1,19 @@
+from collections.abc import Callable
+
+from ..scorer import Scorer
+from .graph import Graph
+
+GROWTH: int
+ROUNDS: int
+FIRST: int
+
+def link(
+    graph: Graph,
+    pairs: Scorer,
+    first: int,
+    ef: int,
+    occlusion: float,
+    seed: int,
+    threads: int,
+    step: Callable[[int], None],
+) -> None: ...

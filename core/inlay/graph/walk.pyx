@@ -1,0 +1,129 @@
+"""Beam search: from the entries towards a query, always expanding the best vertex not yet expanded.
+
+    beam = the entries
+    while the beam holds a vertex that is not expanded:
+        v = the best of them
+        links of v not seen before -> fetch their codes -> score them in one call -> into the beam
+
+A `Scorer` gives the scores, so one walk serves every kind of code, for searching (queries) and for building
+(rows). What is seen is kept as a stamp a slot; what a thread needs is kept between calls.
+
+Sources: Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using hierarchical
+navigable small world graphs, 2016, algorithm 2; Jayaram Subramanya et al., DiskANN, NeurIPS 2019, algorithm
+1.
+"""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+
+from ..scorer cimport Scorer
+from ..kernels.table cimport prefetch_bytes
+
+
+cdef class Walkers:
+    """What `count` threads need to walk a graph of up to n vertices; n bytes each and the beam."""
+
+    def __cinit__(self, int count, Py_ssize_t n):
+        cdef int i
+        self.count, self.n = count, n
+        self.each = <Walker*>calloc(count, sizeof(Walker))
+        if self.each == NULL:
+            raise MemoryError
+        for i in range(count):
+            self.each[i].marks.stamps = <uint8_t*>calloc(n + 1, 1)
+            self.each[i].fresh = <uint32_t*>malloc(2 * (MOST_LINKS + AT_ONCE) * sizeof(uint32_t))
+            self.each[i].scores = <float*>malloc((MOST_LINKS + AT_ONCE) * sizeof(float))
+            if self.each[i].marks.stamps == NULL or self.each[i].fresh == NULL or self.each[i].scores == NULL:
+                raise MemoryError
+
+    def __dealloc__(self):
+        cdef int i
+        if self.each == NULL:
+            return
+        for i in range(self.count):
+            free(self.each[i].marks.stamps)
+            free(self.each[i].fresh)
+            free(self.each[i].scores)
+            free(self.each[i].memory)
+        free(self.each)
+
+    cdef int ready(self, size_t n, size_t room) except -1:
+        # For a graph of n vertices have beams for `room` of them, and begin to count anew.
+        cdef int i
+        cdef void* memory
+        for i in range(self.count):
+            self.each[i].expanded = self.each[i].evaluated = 0
+            self.each[i].marks.n = n
+            if self.each[i].room < room:
+                memory = realloc(self.each[i].memory, (room + 1) * sizeof(uint64_t))
+                if memory == NULL:
+                    raise MemoryError
+                self.each[i].memory, self.each[i].room = <uint64_t*>memory, room
+        return 0
+
+    @property
+    def nbytes(self):
+        """Bytes of memory."""
+        cdef size_t total = 0
+        cdef int i
+        for i in range(self.count):
+            total += self.n + 8 * self.each[i].room + 12 * (MOST_LINKS + AT_ONCE)
+        return total
+
+    @property
+    def counts(self):
+        """How many vertices were expanded and evaluated since `ready`."""
+        cdef size_t expanded = 0, evaluated = 0
+        cdef int i
+        for i in range(self.count):
+            expanded += self.each[i].expanded
+            evaluated += self.each[i].evaluated
+        return expanded, evaluated
+
+
+cdef void enter(const Links* links, Scorer scorer, size_t query, Walker* walker, int worker) noexcept nogil:
+    cdef size_t first, n, i
+    for first in range(0, links.n_entries, 64):  # AT_ONCE
+        n = links.n_entries - first if links.n_entries - first < AT_ONCE else AT_ONCE
+        n = walker.marks.take(links.entries + first, n, walker.fresh)
+        scorer.fetch(walker.fresh, n)
+        scorer.near(query, walker.fresh, n, walker.scores, worker)
+        walker.evaluated += n
+        for i in range(n):
+            walker.beam.push(walker.scores[i], walker.fresh[i])
+
+
+cdef void walk(
+    const Links* links, Scorer scorer, size_t query, Walker* walker, size_t most, int worker
+) noexcept nogil:
+    cdef size_t n, n_before = 0, i
+    cdef uint32_t slot
+    cdef Beam* beam = &walker.beam
+    cdef uint32_t* fresh = walker.fresh
+    cdef uint32_t* before = walker.fresh + MOST_LINKS + AT_ONCE
+    walker.marks.n = links.n
+    walker.marks.start()
+    beam.start(walker.memory, most)
+    if links.n_entries == 0:
+        return
+    enter(links, scorer, query, walker, worker)
+    while True:
+        # While a vertex's neighbours arrive from memory, those of the one before are scored: it costs the few
+        # expansions that would have been others, and hides most of the waiting.
+        n = 0
+        if beam.pop(&slot):
+            n = walker.marks.take(links.places + slot * links.degree, links.degree, fresh)
+            scorer.fetch(fresh, n)
+            walker.expanded += 1
+            walker.evaluated += n
+        elif n_before == 0:
+            break
+        scorer.near(query, before, n_before, walker.scores, worker)
+        for i in range(n_before):
+            beam.push(walker.scores[i], before[i])
+        if beam.next < beam.size:
+            # Most often the next to be expanded.
+            slot = slot_of(beam.keys[beam.next])
+            prefetch_bytes(<const uint8_t*>(links.places + slot * links.degree), 4 * links.degree)
+        before, fresh, n_before = fresh, before, n

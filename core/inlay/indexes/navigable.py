@@ -1,0 +1,345 @@
+"""Indexes that walk a graph: rows as they are, or coded, linked to their neighbours."""
+
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..arrays import as_count
+from ..codecs.codec import Codec
+from ..codecs.lvq import FORMS, LVQCodec
+from ..codecs.plain import PlainCodec
+from ..contents import FormatError, Sections, field
+from ..graph.build import link
+from ..graph.graph import Graph
+from ..graph.mend import heal, is_due, mend
+from ..graph.search import range_search, search
+from ..ids import Bits
+from ..parallel.crew import get_num_threads
+from ..progress import Progress
+from ..scorer import Scorer
+from .base import Index
+from .family import CHUNK, F32, I64
+
+# Rows that a search keeps in view unless told otherwise.
+EF = 64
+# Of the diversity rule, on squared distances.
+OCCLUSION = 1.0
+# What the sections of each part are called in a file.
+PREFIXES = ("", "vectors.")
+
+
+class NavigableIndex(Index):
+    """An index that walks a graph over the codes of one codec, and may keep other rows beside it.
+
+    Attributes
+    ----------
+    _parts : list of (Codec, Codes)
+        The codes that lead the walk, then those that have the last word if these are others; all hold the
+        same rows in the same slots.
+    _graph : Graph
+    """
+
+    __slots__ = ("_ef", "_ef_construction", "_graph", "_parts", "_rerank")
+    EFFORT: ClassVar[tuple[str, ...]] = ("ef", "rerank")
+    MOVES_ROWS: ClassVar[bool] = False
+    LONG: ClassVar[int] = 1 << 26
+
+    def __init__(
+        self, codecs: list[Codec], dim: int, metric: str, degree: int, ef_construction: int, seed: int
+    ) -> None:
+        super().__init__(dim, metric, seed=seed)
+        self._parts = [(codec, codec.new_codes()) for codec in codecs]
+        self._graph = Graph(as_count(degree, "degree"))
+        self._ef_construction = as_count(ef_construction, "ef_construction")
+        self._ef: int | None = None
+        self._rerank: int | None = None
+
+    # What it is
+
+    @property
+    def degree(self) -> int:
+        """Most links of a row."""
+        return self._graph.degree
+
+    @property
+    def ef_construction(self) -> int:
+        """How many rows the search for the neighbours of a new one keeps in view."""
+        return self._ef_construction
+
+    @property
+    def ef(self) -> int | None:
+        """How many rows a search keeps in view; None for the default."""
+        return self._ef
+
+    @ef.setter
+    def ef(self, value: int | None) -> None:
+        self._ef = None if value is None else as_count(value, "ef", 0)
+
+    @property
+    def rerank(self) -> int | None:
+        """How many of them are scored with everything that is known; None for the default."""
+        return self._rerank
+
+    @rerank.setter
+    def rerank(self, value: int | None) -> None:
+        self._rerank = None if value is None else as_count(value, "rerank", 0)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether rows can be coded."""
+        return all(codec.is_trained for codec, _ in self._parts)
+
+    def check(self) -> list[str]:
+        """Return what is wrong with the graph: an empty list. O(n * degree)."""
+        with self._lock.shared():
+            return self._graph.check()
+
+    @property
+    def search_statistics(self) -> dict[str, int]:
+        """How many searches there were, and how many vertices they expanded and evaluated, together."""
+        graph = self._graph
+        return {"searches": graph.walks, "expanded": graph.expanded, "evaluated": graph.evaluated}
+
+    # Changing it
+
+    def _train(self, rows: F32, progress: Progress) -> None:
+        for codec, _ in self._parts:
+            codec.train(rows, seed=self.seed, progress=progress)
+
+    def _learned(self) -> Any:
+        return [codec.learned() for codec, _ in self._parts]
+
+    def _unlearn(self, learned: Any) -> None:
+        for (codec, _), was in zip(self._parts, learned, strict=True):
+            codec.unlearn(was)
+
+    def _reserve(self, n: int) -> None:
+        for _, codes in self._parts:
+            codes.reserve(n)
+        self._graph.table.reserve(n)
+
+    def _store(self, rows: F32, step: Callable[[int], None]) -> None:
+        for first in range(0, len(rows), CHUNK):
+            self._append(self._prepared(rows[first : first + CHUNK]))
+        threads = get_num_threads()
+        graph, first = self._graph, len(self._graph)
+        graph.begin(first + len(rows))
+        pairs = self._pairs(threads)
+        link(graph, pairs, first, self._ef_construction, OCCLUSION, self.seed, threads, step)
+        if is_due(graph):
+            mend(graph, pairs, None)
+
+    def _commit(self) -> None:
+        self._graph.commit()
+
+    def _pairs(self, threads: int) -> Scorer:
+        codec, codes = self._parts[0]
+        return codec.pairs(codes, threads)
+
+    def _append(self, rows: F32) -> None:
+        for codec, codes in self._parts:
+            codec.encode(rows, codes)
+
+    def _truncate(self, n: int) -> None:
+        for _, codes in self._parts:
+            codes.resize(n)
+        self._graph.truncate(n)
+
+    def _heal(self, alive: Bits) -> None:
+        threads = get_num_threads()
+        self._graph = heal(self._graph, self._pairs(threads), alive, OCCLUSION, self.seed, threads)
+
+    def _move(self, sources: I64, targets: I64) -> None:
+        for _, codes in self._parts:
+            codes.move(sources, targets)
+        self._graph.rename(sources, targets)
+
+    def _clear(self) -> None:
+        self._parts = [(codec, codec.new_codes()) for codec, _ in self._parts]
+        self._graph = Graph(self.degree)
+
+    def _shrink(self) -> None:
+        for _, codes in self._parts:
+            codes.compact()
+        self._graph.table.compact()
+
+    # Asking it
+
+    @abstractmethod
+    def _candidates(self, k: int, wanted: int | None) -> int:
+        """Return how many of what a walk found are scored with everything that is known; 0 for none."""
+
+    def _fine(self, queries: F32, threads: int) -> Scorer | None:
+        """Return what scores again all that a walk found."""
+        return None
+
+    def _search(self, queries: F32, k: int, allowed: Bits | None, effort: dict[str, Any]) -> tuple[F32, I64]:
+        if not len(self._ids):
+            shape = (len(queries), k)
+            return np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
+        threads = min(get_num_threads(), max(len(queries), 1))
+        ef = effort.get("ef", self._ef)
+        candidates = self._candidates(k, effort.get("rerank", self._rerank))
+        codec, codes = self._parts[0]
+        near = codec.scorer(queries, codes, threads)
+        last = None
+        if candidates:
+            exact, rows = self._parts[-1]
+            last = near if exact is codec else exact.scorer(queries, rows, threads)
+        return search(
+            self._graph,
+            near,
+            self._fine(queries, threads),
+            last,
+            k,
+            max(EF, 2 * k) if ef is None else ef,
+            candidates,
+            allowed,
+            self._ids.stored,
+            self._ids.base,
+            self._ids.n_slots,
+            threads,
+        )
+
+    def _range(self, queries: F32, radii: F32, allowed: Bits | None) -> tuple[I64, F32, I64]:
+        if not len(self._ids):
+            return np.zeros(len(queries) + 1, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
+        threads = get_num_threads()
+        codec, codes = self._parts[0]
+        exact, rows = self._parts[-1]
+        return range_search(
+            self._graph,
+            codec.scorer(queries, codes, threads),
+            exact.scorer(queries, rows, threads),
+            radii,
+            max(EF, self._ef or 0),
+            allowed,
+            self._ids.stored,
+            self._ids.base,
+            self._ids.n_slots,
+            threads,
+        )
+
+    def _decode(self, slots: I64) -> F32:
+        codec, codes = self._parts[-1]
+        return codec.decode(codes, slots)
+
+    def _bytes(self, *, cold: bool) -> int:
+        total = self._parts[0][1].nbytes(cold=cold)
+        if cold:
+            return total + sum(codes.nbytes(cold=False) for _, codes in self._parts[1:])
+        return total + self._graph.nbytes
+
+    # Files
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        learned: list[dict[str, Any]] = []
+        sections: dict[str, npt.NDArray[Any]] = {}
+        for prefix, (codec, codes) in zip(PREFIXES, self._parts, strict=False):
+            fields, arrays = codec.state()
+            learned.append(fields)
+            for name, array in {**arrays, **codes.sections(self._ids.n_slots)}.items():
+                sections[prefix + name] = array
+        fields, arrays = self._graph.state()
+        return {"codecs": learned, "graph": fields}, {**sections, **arrays}
+
+    def _restore(self, header: Mapping[str, Any], sections: Sections, n: int) -> None:
+        learned = field(header, "codecs", list)
+        if len(learned) != len(self._parts) or not all(isinstance(fields, dict) for fields in learned):
+            raise FormatError(f"header field 'codecs' is not {len(self._parts)} objects", file=sections.file)
+        for prefix, fields, (codec, codes) in zip(PREFIXES, learned, self._parts, strict=False):
+            codec.restore(fields, sections.under(prefix))
+            if n and not codec.is_trained:
+                raise FormatError(f"holds {n} rows but nothing that they were coded with", file=sections.file)
+            codes.restore(sections.under(prefix), n)
+        self._graph.restore(field(header, "graph", dict), sections, n)
+
+
+class GraphIndex(NavigableIndex):
+    """A navigable graph over rows as they are, or over LVQ codes of them.
+
+    Parameters
+    ----------
+    dim, metric, seed
+        See `Index`.
+    degree : int, 2 .. 512
+        Most links of a row; each costs 4 bytes. What HNSW calls the degree of its lowest layer, 2 M.
+    ef_construction : int
+        How many rows the search for the neighbours of a new one keeps in view: more make a better graph more
+        slowly.
+    code : {None, "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8"}
+        How rows are stored: as float32, or coded. The first level leads the walk; the best that it finds are
+        scored again with both.
+
+    Attributes
+    ----------
+    ef : int or None
+        Effort: how many rows a search keeps in view, at least k; None is max(64, 2 k).
+    rerank : int or None
+        Effort: how many of these are scored again with everything that a coded row has; None is all up to
+        max(3 k, 30), for one level and for two. 0 trusts the walk.
+
+    Notes
+    -----
+    A search evaluates about ef * degree / 2 rows. A row costs 4 * degree bytes beside its code. Removed rows
+    stay, and are walked through but never returned, until a fifth of all are; then, and in `compact`, the
+    graph is led around them. `range_search` is incomplete as every search of a graph is: it widens the beam
+    until less than half of what it holds lies within the radius.
+
+    References
+    ----------
+    Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using hierarchical navigable
+    small world graphs, 2016; Jayaram Subramanya et al., DiskANN, NeurIPS 2019 (one layer, diversity).
+    """
+
+    __slots__ = ("_code",)
+    OPTIONS: ClassVar[tuple[str, ...]] = ("degree", "ef_construction", "code")
+
+    def __init__(
+        self,
+        dim: int,
+        metric: str = "l2",
+        *,
+        degree: int = 32,
+        ef_construction: int = 128,
+        code: str | None = None,
+        seed: int = 0,
+    ) -> None:
+        dim, l2, seed = as_count(dim, "dim"), metric == "l2", as_count(seed, "seed", 0)
+        codec: Codec
+        if code is None:
+            codec = PlainCodec(dim, l2)
+        elif isinstance(code, str) and code.startswith("LVQ") and code[3:] in FORMS:
+            codec = LVQCodec(dim, l2, *FORMS[code[3:]], 1, seed, may_drop_rotation=True, layout="rows")
+        else:
+            known = ", ".join(f"LVQ{form}" for form in FORMS)
+            raise ValueError(f"code must be None or one of {known}, not {code!r}")
+        super().__init__([codec], dim, metric, degree, ef_construction, seed)
+        self._code = code
+
+    @property
+    def code(self) -> str | None:
+        """How rows are stored; None for float32."""
+        return self._code
+
+    @property
+    def spec(self) -> str:
+        """The degree and the code: "HNSW32" or "HNSW32,LVQ8"."""
+        return f"HNSW{self.degree}" + (f",{self._code}" if self._code else "")
+
+    @classmethod
+    def parse(cls, spec: str) -> dict[str, Any] | None:
+        """Return the options that a spec such as "HNSW32,LVQ8" stands for."""
+        parts = re.fullmatch(r"HNSW([1-9]\d{0,3})(?:,(Flat|LVQ\d(?:x\d)?))?", spec)
+        if parts is None or (parts[2] not in (None, "Flat") and parts[2][3:] not in FORMS):
+            return None
+        return {"degree": int(parts[1]), "code": None if parts[2] == "Flat" else parts[2]}
+
+    def _candidates(self, k: int, wanted: int | None) -> int:
+        if self._code is None:
+            return 0
+        return max(3 * k, 30) if wanted is None else max(wanted, k) if wanted else 0

@@ -1,0 +1,103 @@
+// What a walk over a graph remembers: the best vertices so far, and which it has seen.
+#pragma once
+
+#include <cstring>
+
+#include "kernels/topk.hpp"
+
+namespace inlay::beam {
+
+// What stands where there is no link.
+constexpr std::uint32_t kNone = 0xFFFFFFFFu;
+
+// A vertex in the beam is one 64-bit key that sorts by (score, slot): the score's bits, made to order, above
+// 31 bits of slot and a last bit that says whether the vertex has been expanded.
+INLAY_INLINE std::uint64_t key_of(float score, std::uint32_t slot) {
+    return static_cast<std::uint64_t>(topk::ordered(score)) << 32 | slot << 1;
+}
+INLAY_INLINE std::uint32_t slot_of(std::uint64_t key) {
+    return static_cast<std::uint32_t>(key) >> 1;
+}
+
+// The best `room` vertices seen, in order. Memory is the caller's: room + 1 keys.
+struct Beam {
+    std::uint64_t* keys;
+    std::size_t size, room;
+    std::size_t next;  // no vertex before it is left to be expanded
+    std::uint64_t bound;  // keys at or above it do not enter
+
+    void start(std::uint64_t* memory, std::size_t most) {
+        keys = memory;
+        size = next = 0;
+        room = most;
+        bound = ~std::uint64_t{0};
+    }
+    // A NaN score (of a damaged file) never enters.
+    INLAY_INLINE void push(float score, std::uint32_t slot) {
+        const std::uint64_t key = key_of(score, slot);
+        if (key >= bound || score != score) return;
+        // A search without branches: half of them would be mispredicted.
+        std::size_t at = 0;
+        for (std::size_t left = size; left > 0;) {
+            const std::size_t half = left / 2;
+            const bool after = keys[at + half] < key;
+            at = after ? at + half + 1 : at;
+            left = after ? left - half - 1 : half;
+        }
+        std::memmove(keys + at + 1, keys + at, (size - at) * sizeof(std::uint64_t));
+        keys[at] = key;
+        if (size < room) ++size;
+        if (size == room) bound = keys[size - 1] & ~std::uint64_t{1};
+        if (at < next) next = at;
+    }
+    // Take the best vertex that is left to be expanded; false when there is none.
+    INLAY_INLINE bool pop(std::uint32_t* slot) {
+        while (next < size && keys[next] & 1) ++next;
+        if (next == size) return false;
+        keys[next] |= 1;
+        *slot = slot_of(keys[next++]);
+        return true;
+    }
+};
+
+// Keep the `most` best of n scored slots, in order, ties by id: keys of topk in, keys of a beam out. Returns
+// how many are kept.
+inline std::size_t keep_best(std::uint64_t* keys, std::size_t n, std::size_t most, const std::int64_t* ids) {
+    const topk::Nearer nearer{ids};
+    if (n > most) {
+        std::nth_element(keys, keys + most, keys + n, nearer);
+        n = most;
+    }
+    std::sort(keys, keys + n, nearer);
+    for (std::size_t i = 0; i < n; ++i) keys[i] = key_of(topk::score_of(keys[i]), topk::slot_of(keys[i]));
+    return n;
+}
+
+// Which slots were seen since `start`: a stamp a slot, so that a new walk clears nothing but once in 255 times.
+// Memory is the caller's: n bytes, zero at first.
+struct Marks {
+    std::uint8_t* stamps;
+    std::size_t n;
+    std::uint8_t now;
+
+    void start() {
+        if (++now == 0) {
+            std::memset(stamps, 0, n);
+            now = 1;
+        }
+    }
+    // Append those of n_links slots that are new to `fresh`; slots beyond n are no vertices.
+    INLAY_INLINE std::size_t take(const std::uint32_t* links, std::size_t n_links, std::uint32_t* fresh) {
+        std::size_t found = 0;
+        for (std::size_t i = 0; i < n_links; ++i) {
+            const std::uint32_t slot = links[i];
+            if (slot >= n) continue;
+            fresh[found] = slot;
+            found += stamps[slot] != now;
+            stamps[slot] = now;
+        }
+        return found;
+    }
+};
+
+}  // namespace inlay::beam

@@ -1,0 +1,43 @@
+"""Scores of rows as every loop over rows sees them, be it a scan or a walk."""
+
+from libc.stddef cimport size_t
+from libc.stdint cimport uint32_t
+
+
+cdef class Scorer:
+    # A batch of queries prepared against codes. `worker` names the scratch of the calling thread.
+    cdef readonly Py_ssize_t n_queries
+    # No true score lies below: estimates that do are raised to it.
+    cdef readonly float least
+
+    # Scores of the queries [query, query + n_queries) against the rows [first, first + n): out[a * stride +
+    # i]. They may leave out what is the same for all rows of a query: `shift`. `first` is a multiple of 16;
+    # with more than two queries `query` is a multiple of 8, and `out` has room for whole groups of eight.
+    cdef void block(
+        self, size_t query, size_t n_queries, size_t first, size_t n, float* out, size_t stride, int worker
+    ) noexcept nogil
+
+    # The part of a query's scores that `block` leaves out.
+    cdef float shift(self, size_t query) noexcept nogil
+
+    # How far the score of `block` may lie above the row's last score, but for one row in some thousands.
+    cdef float slack(self, size_t query, uint32_t slot) noexcept nogil
+
+    # These rows are the next to be asked for: a hint to fetch them.
+    cdef void expect(self, const uint32_t* slots, size_t n) noexcept nogil
+
+    # The best scores these codes can give, whole, for the rows named by slots.
+    cdef void rows_at(
+        self, size_t query, const uint32_t* slots, size_t n, float* out, int worker
+    ) noexcept nogil
+
+    # What a walk over a graph goes by: whole scores of the rows named by slots, as the first level has them.
+    cdef void near(
+        self, size_t query, const uint32_t* slots, size_t n, float* out, int worker
+    ) noexcept nogil
+
+    # These rows are the next that `near` is asked for: a hint to fetch them.
+    cdef void fetch(self, const uint32_t* slots, size_t n) noexcept nogil
+
+    # Of `Codec.pairs`, whose queries are rows, one a worker: let query `worker` be the row in a slot.
+    cdef void aim(self, int worker, uint32_t slot) noexcept nogil

@@ -1,0 +1,2 @@
+class Scorer:
+    n_queries: int

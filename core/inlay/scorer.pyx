@@ -1,0 +1,46 @@
+"""A batch of prepared queries, scored against the rows of an index without the GIL.
+
+Codecs make scorers; scans and walks call them a batch of rows at a time and know no more of codes. Scores are
+float32, smaller is nearer.
+"""
+
+from libc.math cimport INFINITY
+from libc.stddef cimport size_t
+from libc.stdint cimport uint32_t
+
+
+cdef class Scorer:
+    """A batch of prepared queries; what its methods do is said in scorer.pxd."""
+
+    def __cinit__(self):
+        self.least = -INFINITY
+
+    cdef void block(
+        self, size_t query, size_t n_queries, size_t first, size_t n, float* out, size_t stride, int worker
+    ) noexcept nogil:
+        pass
+
+    cdef float shift(self, size_t query) noexcept nogil:
+        return 0.0
+
+    cdef float slack(self, size_t query, uint32_t slot) noexcept nogil:
+        return 0.0
+
+    cdef void expect(self, const uint32_t* slots, size_t n) noexcept nogil:
+        pass
+
+    cdef void rows_at(
+        self, size_t query, const uint32_t* slots, size_t n, float* out, int worker
+    ) noexcept nogil:
+        pass
+
+    cdef void near(
+        self, size_t query, const uint32_t* slots, size_t n, float* out, int worker
+    ) noexcept nogil:
+        pass
+
+    cdef void fetch(self, const uint32_t* slots, size_t n) noexcept nogil:
+        pass
+
+    cdef void aim(self, int worker, uint32_t slot) noexcept nogil:
+        pass
