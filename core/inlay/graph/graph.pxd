@@ -7,10 +7,6 @@ from libcpp.vector cimport vector
 
 from .walk cimport Links, Walkers
 
-cdef extern from "kernels/beam.hpp" nogil:
-    const uint32_t NONE "inlay::beam::kNone"  # in a place that holds no link
-
-
 cdef class Before:
     cdef Py_ssize_t n, unmended
     cdef object entries

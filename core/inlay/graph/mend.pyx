@@ -18,8 +18,8 @@ from ..scorer cimport Scorer
 from ..ids cimport Bits
 from ..parallel.crew cimport split
 from .build cimport Desk, Job, choose, measure
-from .graph cimport NONE, Graph
-from .walk cimport Links, Walker, Walkers, slot_of, walk
+from .graph cimport Graph
+from .walk cimport NONE, Links, Walker, Walkers, slot_of, walk
 
 from .graph import sampled_entries
 

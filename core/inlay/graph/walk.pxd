@@ -7,6 +7,7 @@ from libcpp cimport bool as bool_t
 from ..scorer cimport Scorer
 
 cdef extern from "kernels/beam.hpp" namespace "inlay::beam" nogil:
+    const uint32_t NONE "inlay::beam::kNone"  # in a place that holds no link
     cppclass Beam:
         uint64_t* keys
         size_t size

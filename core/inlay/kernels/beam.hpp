@@ -24,30 +24,31 @@ struct Beam {
     std::uint64_t* keys;
     std::size_t size, room;
     std::size_t next;  // no vertex before it is left to be expanded
-    std::uint64_t bound;  // keys at or above it do not enter
+    float worst;       // scores above it do not enter
 
     void start(std::uint64_t* memory, std::size_t most) {
         keys = memory;
         size = next = 0;
         room = most;
-        bound = ~std::uint64_t{0};
+        worst = __builtin_huge_valf();
     }
     // A NaN score (of a damaged file) never enters.
     INLAY_INLINE void push(float score, std::uint32_t slot) {
+        if (!(score <= worst)) return;
         const std::uint64_t key = key_of(score, slot);
-        if (key >= bound || score != score) return;
-        // A search without branches: half of them would be mispredicted.
-        std::size_t at = 0;
+        // A search without branches, half of which would be mispredicted; compilers make one of `? half : 0`.
+        const std::uint64_t* from = keys;
         for (std::size_t left = size; left > 0;) {
-            const std::size_t half = left / 2;
-            const bool after = keys[at + half] < key;
-            at = after ? at + half + 1 : at;
-            left = after ? left - half - 1 : half;
+            const std::size_t half = (left + 1) / 2;
+            from += half & (std::size_t{0} - (from[half - 1] < key));
+            left -= half;
         }
+        const std::size_t at = static_cast<std::size_t>(from - keys);
+        // The one beyond the last place has memory, but is not counted.
         std::memmove(keys + at + 1, keys + at, (size - at) * sizeof(std::uint64_t));
         keys[at] = key;
         if (size < room) ++size;
-        if (size == room) bound = keys[size - 1] & ~std::uint64_t{1};
+        if (size == room) worst = topk::score_of(keys[size - 1]);
         if (at < next) next = at;
     }
     // Take the best vertex that is left to be expanded; false when there is none.
@@ -73,8 +74,8 @@ inline std::size_t keep_best(std::uint64_t* keys, std::size_t n, std::size_t mos
     return n;
 }
 
-// Which slots were seen since `start`: a stamp a slot, so that a new walk clears nothing but once in 255 times.
-// Memory is the caller's: n bytes, zero at first.
+// Which slots were seen since `start`: a stamp a slot, so that a new walk clears nothing but once in 255
+// times. Memory is the caller's: n bytes, zero at first.
 struct Marks {
     std::uint8_t* stamps;
     std::size_t n;
@@ -88,13 +89,17 @@ struct Marks {
     }
     // Append those of n_links slots that are new to `fresh`; slots beyond n are no vertices.
     INLAY_INLINE std::size_t take(const std::uint32_t* links, std::size_t n_links, std::uint32_t* fresh) {
+        // Copies, which stores of bytes cannot be thought to change.
+        std::uint8_t* const marks = stamps;
+        const std::size_t n_slots = n;
+        const std::uint8_t mark = now;
         std::size_t found = 0;
         for (std::size_t i = 0; i < n_links; ++i) {
             const std::uint32_t slot = links[i];
-            if (slot >= n) continue;
+            if (slot >= n_slots) continue;
             fresh[found] = slot;
-            found += stamps[slot] != now;
-            stamps[slot] = now;
+            found += marks[slot] != mark;
+            marks[slot] = mark;
         }
         return found;
     }

@@ -293,11 +293,12 @@ def signmag(
     cdef SignRows at_rows
     cdef SignQuery query
     cdef int bits = planes.shape[0]
+    cdef Py_ssize_t words = (dim + 63) // 64 * 2
     at_rows.bytes, at_rows.stride = &rows[0, 0], rows.shape[1]
-    at_rows.words, at_rows.pair = (dim + 63) // 64 * 2, pair
+    at_rows.words, at_rows.pair = words, pair
     if (
-        bits not in (2, 4) or planes.shape[1] % kBlock or planes.shape[1] < at_rows.words
-        or rows.shape[1] < 8 * max(at_rows.words, pair + 1)
+        bits not in (2, 4) or planes.shape[1] % kBlock or planes.shape[1] < words
+        or rows.shape[1] < 8 * max(words, pair + 1)
         or (slots.shape[0] and not max(slots) < rows.shape[0])
     ):
         raise ValueError("the rows, the planes or the slots do not fit each other")
@@ -321,10 +322,10 @@ def hamming(
     """Return popc(pa ^ pb) + popc(sa ^ sb), (n,), of the rows in slots and a query of two planes."""
     cdef SignRows at_rows
     cdef SignQuery query
-    at_rows.bytes, at_rows.stride = &rows[0, 0], rows.shape[1]
-    at_rows.words = (dim + 63) // 64 * 2
+    cdef Py_ssize_t words = (dim + 63) // 64 * 2
+    at_rows.bytes, at_rows.stride, at_rows.words = &rows[0, 0], rows.shape[1], words
     if (
-        planes.shape[0] != 2 or planes.shape[1] < at_rows.words or rows.shape[1] < 8 * at_rows.words
+        planes.shape[0] != 2 or planes.shape[1] < words or rows.shape[1] < 8 * words
         or (slots.shape[0] and not max(slots) < rows.shape[0])
     ):
         raise ValueError("the rows, the planes or the slots do not fit each other")
