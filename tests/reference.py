@@ -200,7 +200,7 @@ def estimate(
     return found
 
 
-# LVQ row by row: the codes of a row side by side, then step, low and norm
+# LVQ row by row: the codes of a row side by side, then step, low, norm and the codes' total
 
 
 def lay(codes: U8, constants: F32, bits: int, stride: int) -> U8:
@@ -216,18 +216,31 @@ def lay(codes: U8, constants: F32, bits: int, stride: int) -> U8:
     rows = np.zeros((n, stride), np.uint8)
     rows[:, :size] = padded if bits == 8 else padded[:, :size] | padded[:, size:] << 4
     rows[:, size : size + 12] = np.ascontiguousarray(constants).view(np.uint8)
+    rows[:, size + 12 : size + 16] = codes.sum(axis=1, dtype=np.int32, keepdims=True).view(np.uint8)
     return rows
 
 
 def near(
-    codes: U8, constants: F32, query: I8, scale: float, shift: float, least: float, with_norms: bool
+    codes: U8,
+    constants: F32,
+    query: I8,
+    scale: float,
+    offset: float,
+    shift: float,
+    least: float,
+    with_norms: bool,
 ) -> F32:
-    """Return max(least, step * (scale * dot) + (low * (scale * total) + norm) + shift)."""
+    """Return max(least, step * (scale * dot + offset * total) + (low * sum + norm) + shift), NaN as NaN.
+
+    The query is scale * values + offset, and `sum` that of its dimensions; `total` is that of a row's codes.
+    """
     step, low, norm = constants.T
-    constant = low * (np.float32(scale) * np.float32(query.sum(dtype=np.int64)))
+    times, plus, dim = np.float32(scale), np.float32(offset), np.float32(len(query))
+    constant = low * (times * np.float32(query.sum(dtype=np.int64)) + plus * dim)
     if with_norms:
         constant = constant + norm
-    product = step * (np.float32(scale) * dots(codes, query[None])[0].astype(np.float32))
+    dot, total = dots(codes, query[None])[0], codes.sum(axis=1, dtype=np.int64)
+    product = step * (times * dot.astype(np.float32) + plus * total.astype(np.float32))
     found: F32 = np.maximum(product + constant + np.float32(shift), np.float32(least))
     return found
 
@@ -409,6 +422,10 @@ class LVQ:
         """Return the estimate of a scan: `along` from the int8 values of q'."""
         scale, values = quantise_query(self.centred(query))
         return self.estimate(query, code, float(scale) * float(values @ self.first_level(code)))
+
+    def between(self, a: Code, b: Code) -> float:
+        """Return the squared L2 distance of two rows as first levels have it; of one mean, which is zero."""
+        return max(a.norm + b.norm - 2 * float(self.first_level(a) @ self.first_level(b)), 0.0)
 
     def last_score(self, query: F32, code: Code) -> float:
         """Return the score of a candidate: that of the decoded row, or of one level with q' as it is."""

@@ -4,7 +4,7 @@ Tables of n rows whose first level lies in blocks, as a scan wants it:
     codes      ceil(n / 16) x lines x 64 bytes    packed16, the only thing a scan streams, with
     steps lows norms selectors                    4 + 4 + 4 (l2 only) + 1 (several means only) bytes a row
 or row by row, as a walk over a graph wants it, about one mean:
-    codes      n x stride bytes                   codes, step, low and norm of each row: kernels/gather.hpp
+    codes      n x stride bytes                   codes and constants of each row: kernels/gather.hpp
 and in either case:
     rhos       4 bytes a row, cold                rho, to undo the correction
     residuals  ceil(dim * bits2 / 8) bytes a row, cold, one byte or nibble a dimension, the lower nibble first
@@ -143,9 +143,9 @@ cdef class LVQRows(LVQCodes):
 
     def __init__(self, Py_ssize_t dim, int bits, int residual_bits):
         cdef Py_ssize_t size = 4 * lines_of(bits, dim) + kConstants
-        # Whole lines where they cost a quarter at most, else quarters of lines. Rows of 4 bits and 384
+        # Whole lines where they cost a fifth at most, else quarters of lines. Rows of 4 bits and 384
         # dimensions took 7.2 ns each from the second cache at any multiple of 4 bytes, 6.0 of 16, 5.7 of 64.
-        stride = rounded(size, 64) if 4 * rounded(size, 64) <= 5 * size else rounded(size, 16)
+        stride = rounded(size, 64) if 5 * rounded(size, 64) <= 6 * size else rounded(size, 16)
         super().__init__(dim, bits, residual_bits, stride, {"codes": Table(np.uint8, (stride,))})
 
     @property

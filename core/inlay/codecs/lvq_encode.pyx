@@ -19,7 +19,7 @@ from libc.stdint cimport int8_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from ..kernels.table cimport Grid, active, kConstants, kLine, put_codes, put_row
+from ..kernels.table cimport Grid, active, kConstants, kLine, lay_row, put_row
 from ..parallel.crew cimport split
 from ..rotation cimport HadamardRotation
 from .lvq_codes cimport MAX_MEANS, Frame, LVQCodes, Places, block_of, lined
@@ -139,11 +139,9 @@ cdef void put_whole(
 ) noexcept nogil:
     # About one mean, which is the centre, so that norm = |r|^2.
     cdef uint8_t* row = job.to.rows + slot * job.stride
-    cdef Py_ssize_t bytes = 4 * job.lines
-    cdef float* constants = <float*>(row + bytes)
-    put_codes(job.bits, codes, bytes, row)
-    constants[0], constants[1], constants[2] = step, low, norm
-    memset(row + bytes + kConstants, 0, job.stride - bytes - kConstants)
+    cdef size_t bytes = 4 * job.lines, size = bytes + kConstants
+    lay_row(job.bits, codes, bytes, step, low, norm, row)
+    memset(row + size, 0, job.stride - size)
 
 
 cdef int nearest_mean(EncodeJob* job, const float* r, float* distances) noexcept nogil:

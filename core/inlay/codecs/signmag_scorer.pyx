@@ -73,12 +73,9 @@ cdef class SignMagScorer(Scorer):
         self.kernel(self.rows, slots, n, self.prepared[query], out)
 
     cdef void fetch(self, const uint32_t* slots, size_t n) noexcept nogil:
-        cdef size_t i, inside
-        cdef const uint8_t* row
+        cdef size_t i
         for i in range(n):
-            row = self.rows.bytes + slots[i] * self.rows.stride
-            inside = <size_t>row % 64  # of its first cache line
-            prefetch_bytes(row - inside, inside + self.coder.size)
+            prefetch_bytes(self.rows.bytes + slots[i] * self.rows.stride, self.coder.size)
 
     cdef void rows_at(
         self, size_t query, const uint32_t* slots, size_t n, float* out, int worker

@@ -23,6 +23,7 @@ cdef struct Job:
     Desk* desks
     size_t ef
     float occlusion
+    bint inner                 # scores are negated inner products, not squared distances
     const uint32_t* round      # vertices to be linked
     size_t n_first             # not 0: compare with so many of the round instead of walking
     const uint64_t* offers     # (to, from), in order

@@ -9,8 +9,8 @@
 than the vertex is: what lies in the same direction is reached through the nearest there. Distances are
 squared and zero at identity, which makes `occlusion` times the squared distance a comparison of lengths;
 estimates below zero count as zero. Equal rows are special: nothing is reached through them that is not as
-near from the vertex itself, so one of them is kept and shadows its equals alone. Places that are left are
-filled up with the nearest of the others.
+near from the vertex itself, so one of them is kept and shadows its equals alone. Inner products (inner.pyx)
+are compared as they are. Places that are left are filled up with the nearest of the others.
 
 Sources: Malkov and Yashunin 2016, algorithm 4; Jayaram Subramanya et al., DiskANN, NeurIPS 2019, section 2.2
 (occlusion); Dobson Manohar et al., ParlayANN, PPoPP 2024, section 3 (rounds).
@@ -26,6 +26,7 @@ from libcpp.vector cimport vector
 from ..scorer cimport Scorer
 from ..parallel.crew cimport split
 from .graph cimport Before, Graph
+from .inner cimport InnerPairs
 from .walk cimport NONE, Walker, Walkers, key_of, score_of, slot_of, walk
 
 from .graph import entries_of, sampled_entries
@@ -58,7 +59,7 @@ cdef size_t choose(Job* job, Desk* desk, int worker, uint32_t* places) noexcept 
     desk.skipped.clear()
     for i in range(n):
         desk.slots[i] = slot_of(desk.keys[i])
-        desk.distances[i] = positive(score_of(desk.keys[i]))
+        desk.distances[i] = score_of(desk.keys[i]) if job.inner else positive(score_of(desk.keys[i]))
     while n and kept < degree:
         slot, distance = desk.slots[0], desk.distances[0]
         places[kept] = slot
@@ -67,8 +68,10 @@ cdef size_t choose(Job* job, Desk* desk, int worker, uint32_t* places) noexcept 
         (<Scorer>job.pairs).near(worker, &desk.slots[1], n - 1, &desk.apart[0], worker)
         left = 0
         for i in range(1, n):
-            apart = positive(desk.apart[i - 1])
-            if distance > 0:
+            apart = desk.apart[i - 1] if job.inner else positive(desk.apart[i - 1])
+            if job.inner:
+                shadowed = apart < desk.distances[i]
+            elif distance > 0:
                 shadowed = job.occlusion * apart <= desk.distances[i]
             else:
                 shadowed = apart == 0
@@ -135,13 +138,6 @@ cdef inline bint holds(const uint32_t* places, size_t n, uint32_t slot) noexcept
     return False
 
 
-cdef size_t degree_of(const uint32_t* places, size_t degree) noexcept nogil:
-    cdef size_t n = 0
-    while n < degree and places[n] != NONE:
-        n += 1
-    return n
-
-
 cdef void offer_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
     cdef Job* job = <Job*>context
     cdef Desk* desk = job.desks + worker
@@ -152,15 +148,19 @@ cdef void offer_piece(void* context, size_t begin, size_t end, int worker) noexc
         first, last = job.groups[group], job.groups[group + 1]
         slot = <uint32_t>(job.offers[first] >> 32)
         places = job.places + slot * degree
-        has = degree_of(places, degree)
-        desk.slots.assign(places, places + has)
+        desk.slots.clear()
+        for i in range(degree):
+            # A free place, or the link of a damaged file, is no vertex.
+            if places[i] < job.links.n:
+                desk.slots.push_back(places[i])
+        has = desk.slots.size()
         for i in range(first, last):
             # The first ones, compared each with all, may have chosen each other.
-            if not holds(places, has, <uint32_t>job.offers[i]):
+            if not holds(desk.slots.data(), has, <uint32_t>job.offers[i]):
                 desk.slots.push_back(<uint32_t>job.offers[i])
         if desk.slots.size() <= degree:
-            for i in range(has, desk.slots.size()):
-                places[i] = desk.slots[i]
+            for i in range(degree):
+                places[i] = desk.slots[i] if i < desk.slots.size() else NONE
             continue
         measure(job, desk, slot, worker)
         choose(job, desk, worker, places)
@@ -209,6 +209,7 @@ def link(
         Beam of the walks that find candidates.
     occlusion : float, >= 1
         Of the diversity rule, for squared distances: larger ones keep more that lie close to each other.
+        Inner products know none.
     seed : int
     threads : int
         As many as `pairs` was made for.
@@ -231,7 +232,8 @@ def link(
     order = shuffled
     desks.resize(threads)
     job.places, job.pairs, job.desks = &places[0, 0], <void*>pairs, desks.data()
-    job.ef, job.occlusion = ef, occlusion
+    ef = min(ef, n)
+    job.ef, job.occlusion, job.inner = ef, occlusion, isinstance(pairs, InnerPairs)
     if first == 0:
         graph.entries = shuffled[: entries_of(n)].copy()
     walkers = graph.walkers(threads, ef)

@@ -19,6 +19,7 @@ from ..ids cimport Bits
 from ..parallel.crew cimport split
 from .build cimport Desk, Job, choose, measure
 from .graph cimport Graph
+from .inner cimport InnerPairs
 from .walk cimport NONE, Links, Walker, Walkers, slot_of, walk
 
 from .graph import sampled_entries
@@ -33,33 +34,35 @@ MEND_AFTER = 16
 cdef class Tree:
     # Which vertex led to each; NONE for those not met yet.
     cdef uint32_t[::1] parent
-    cdef vector[uint32_t] waiting
+    cdef vector[uint32_t] members  # in the order in which they were met; the links of `spread_to` were followed
+    cdef size_t spread_to, full    # so many of the first have no room, and never will
     cdef uint32_t* places
     cdef size_t n, degree
 
     cdef int spread(self, uint32_t start) except -1 nogil:
         cdef uint32_t slot, to
         cdef size_t i
-        self.waiting.push_back(start)
-        while self.waiting.size():
-            slot = self.waiting.back()
-            self.waiting.pop_back()
+        self.members.push_back(start)
+        while self.spread_to < self.members.size():
+            slot = self.members[self.spread_to]
+            self.spread_to += 1
             for i in range(self.degree):
                 to = self.places[slot * self.degree + i]
                 if to < self.n and self.parent[to] == NONE:
                     self.parent[to] = slot
-                    self.waiting.push_back(to)
+                    self.members.push_back(to)
         return 0
 
     cdef uint32_t* room(self, uint32_t slot, uint32_t root) noexcept nogil:
-        # A place of a vertex that is free, or whose link the tree can do without; NULL if there is none.
+        # A place of a vertex that is free, or whose link the tree can do without; NULL if there is none, which
+        # only the links of a damaged file can bring about for all vertices.
         cdef uint32_t* places = self.places + slot * self.degree
         cdef size_t i
         cdef uint32_t* spare = NULL
         for i in range(self.degree):
-            if places[i] == NONE:
+            if places[i] >= self.n:
                 return places + i
-            if places[i] != root and places[i] < self.n and self.parent[places[i]] != slot:
+            if places[i] != root and self.parent[places[i]] != slot:
                 spare = places + i
         return spare
 
@@ -103,10 +106,11 @@ def mend(Graph graph not None, Scorer pairs not None, Bits alive):
             tree.spread(root)
             for slot in range(<uint32_t>n):
                 if tree.parent[slot] == NONE and (alive is None or is_in(alive, slot)):
-                    adopt(tree, graph, &links, pairs, walkers.each, slot, root)
+                    if not adopt(tree, graph, &links, pairs, walkers.each, slot, root):
+                        break
                     tree.spread(slot)
             for i in range(n * tree.degree):
-                if tree.places[i] == root:
+                if tree.places[i] == root and tree.parent[i // tree.degree] != NONE:
                     linked = True
                     break
             if not linked:
@@ -121,10 +125,10 @@ cdef inline bint is_in(Bits bits, uint32_t slot) noexcept nogil:
     return (bits.words[slot // 64] >> (slot % 64)) & 1
 
 
-cdef int adopt(
+cdef bint adopt(
     Tree tree, Graph graph, const Links* links, Scorer pairs, Walker* walker, uint32_t slot, uint32_t root
 ) except -1 nogil:
-    # Link to a vertex from the nearest in the tree that has room for it, or from any.
+    # Link to a vertex from the nearest in the tree that has room for it, or from any; whether one had.
     cdef size_t i
     cdef uint32_t other
     pairs.aim(0, slot)
@@ -132,11 +136,12 @@ cdef int adopt(
     for i in range(walker.beam.size):
         other = slot_of(walker.beam.keys[i])
         if link_from(tree, graph, other, slot, root):
-            return 0
-    for other in range(<uint32_t>tree.n):
-        if link_from(tree, graph, other, slot, root):
-            return 0
-    return 0
+            return True
+    while tree.full < tree.members.size():
+        if link_from(tree, graph, tree.members[tree.full], slot, root):
+            return True
+        tree.full += 1
+    return False
 
 
 cdef bint link_from(Tree tree, Graph graph, uint32_t other, uint32_t slot, uint32_t root) except -1 nogil:
@@ -229,6 +234,7 @@ def heal(
     desks.resize(threads)
     walkers = graph.walkers(threads, 1)
     job.base.links, job.base.pairs, job.base.occlusion = graph.links(), <void*>pairs, occlusion
+    job.base.inner = isinstance(pairs, InnerPairs)
     job.base.places = <uint32_t*>job.base.links.places
     job.base.desks, job.base.walkers = desks.data(), walkers.each
     job.alive, job.healed = &alive.words[0], &places[0, 0]

@@ -26,7 +26,7 @@ from ..kernels.table cimport score_of as heap_score
 from ..kernels.table cimport slot_of as heap_slot
 from ..parallel.crew cimport split
 from .graph cimport Graph
-from .walk cimport AT_ONCE, Beam, Links, Walker, Walkers, keep_best, key_of, score_of, slot_of, walk
+from .walk cimport AT_ONCE, Beam, Links, Walker, Walkers, cut, keep_best, key_of, score_of, slot_of, walk
 
 # A walk evaluates about so many vertices for each of its beam, times the degree ...
 cdef double EVALUATED = 0.6
@@ -55,6 +55,10 @@ cdef struct Job:
     int64_t* found
 
 
+cdef extern from *:
+    int first_bit "__builtin_ctzll"(uint64_t word) noexcept nogil
+
+
 cdef inline bint is_in(const uint64_t* bits, uint32_t slot) noexcept nogil:
     return (bits[slot // 64] >> (slot % 64)) & 1
 
@@ -62,17 +66,24 @@ cdef inline bint is_in(const uint64_t* bits, uint32_t slot) noexcept nogil:
 cdef void scan(
     Job* job, Scorer scorer, size_t query, Walker* walker, size_t most, int worker
 ) noexcept nogil:
-    # The best of the allowed rows into the beam.
-    cdef size_t slot, n = 0
+    # The best of the allowed rows into the beam, whose memory has room for AT_ONCE more, or for all of them.
+    cdef size_t at, n = 0, end = job.links.n
+    cdef uint64_t word
     cdef Beam* beam = &walker.beam
-    beam.start(walker.memory, job.n_allowed)
-    for slot in range(job.links.n):
-        if job.allowed == NULL or is_in(job.allowed, <uint32_t>slot):
-            walker.fresh[n] = <uint32_t>slot
+    beam.start(walker.memory, most)
+    for at in range((end + 63) // 64):
+        word = job.allowed[at] if job.allowed != NULL else ~<uint64_t>0
+        if at == end // 64:
+            word &= (<uint64_t>1 << (end % 64)) - 1
+        while word:
+            walker.fresh[n] = <uint32_t>(64 * at + first_bit(word))
+            word &= word - 1
             n += 1
             if n == AT_ONCE:
                 append(scorer, query, walker, n, worker)
                 n = 0
+                if beam.size + AT_ONCE > walker.room:
+                    beam.size = cut(beam.keys, beam.size, most, job.ids)
     append(scorer, query, walker, n, worker)
     beam.size = keep_best(beam.keys, beam.size, most, job.ids)
 
@@ -158,7 +169,8 @@ cdef void finish(Job* job, size_t query, Walker* walker, int worker) noexcept no
                 walker.fresh[i] = slot_of(walker.beam.keys[done + i])
             (<Scorer>job.last).rows_at(query, walker.fresh, n, walker.scores, worker)
             for i in range(n):
-                nearest.push(walker.scores[i], walker.fresh[i])
+                if walker.scores[i] == walker.scores[i]:
+                    nearest.push(walker.scores[i], walker.fresh[i])
     nearest.finish()
     for i in range(job.k):
         if i < nearest.size:
@@ -178,8 +190,8 @@ cdef void search_piece(void* context, size_t begin, size_t end, int worker) noex
 
 
 cdef size_t room_of(const Job* job) noexcept nogil:
-    # A scan puts all allowed rows into the beam before it takes the best; a walk may end in a scan.
-    return max(job.ef, job.n_allowed) if job.scanning or job.allowed != NULL else job.ef
+    # Any walk may end in a scan, which gathers twice as many as it keeps before it cuts.
+    return max(job.ef, min(job.n_allowed, 2 * job.ef)) + AT_ONCE
 
 
 def search(

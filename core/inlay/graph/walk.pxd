@@ -18,12 +18,13 @@ cdef extern from "kernels/beam.hpp" namespace "inlay::beam" nogil:
         size_t next
     cppclass Marks:
         uint8_t* stamps
-        size_t n
+        size_t n, room
         uint8_t now
         void start()
         size_t take(const uint32_t* links, size_t n_links, uint32_t* fresh)
     uint64_t key_of "inlay::beam::key_of"(float score, uint32_t slot)
     uint32_t slot_of "inlay::beam::slot_of"(uint64_t key)
+    size_t cut(uint64_t* keys, size_t n, size_t most, const int64_t* ids)
     size_t keep_best(uint64_t* keys, size_t n, size_t most, const int64_t* ids)
 
 cdef extern from "kernels/topk.hpp" namespace "inlay::topk" nogil:

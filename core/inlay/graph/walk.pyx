@@ -33,6 +33,7 @@ cdef class Walkers:
             raise MemoryError
         for i in range(count):
             self.each[i].marks.stamps = <uint8_t*>calloc(n + 1, 1)
+            self.each[i].marks.room = n
             self.each[i].fresh = <uint32_t*>malloc(2 * (MOST_LINKS + AT_ONCE) * sizeof(uint32_t))
             self.each[i].scores = <float*>malloc((MOST_LINKS + AT_ONCE) * sizeof(float))
             if self.each[i].marks.stamps == NULL or self.each[i].fresh == NULL or self.each[i].scores == NULL:

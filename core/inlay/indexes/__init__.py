@@ -21,17 +21,25 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
     Parameters
     ----------
     spec : str
-        "Flat"; "LVQ8", "LVQ4", "LVQ4x4", "LVQ4x8" or "LVQ8x8"; "HNSW32" or "HNSW32,LVQ8" (any degree, any of
-        these codes); "QuIVer32" (any degree).
+        "Flat": `FlatIndex`.
+        "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8": `LVQIndex`, bits of the first level and of the second.
+        "HNSW32": `GraphIndex` of float32 rows, at most 32 links each; "HNSW32,LVQ8": of rows in any of these
+        codes.
+        "QuIVer32": `QuIVerIndex`, at most 32 links a row.
     dim : int
     metric : {"l2", "ip", "cosine"}
     **options
         The family's other options; see its class.
 
+    Returns
+    -------
+    Index
+        An empty one.
+
     Raises
     ------
     TypeError, ValueError
-        For a spec that is no string, or that no family knows.
+        For a spec that is no string, or that no family knows; for options that its family refuses.
     """
     if not isinstance(spec, str):
         raise TypeError(f"spec must be a string, not {type(spec).__name__}")

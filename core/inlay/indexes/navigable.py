@@ -15,11 +15,13 @@ from ..codecs.plain import PlainCodec
 from ..contents import FormatError, Sections, field
 from ..graph.build import link
 from ..graph.graph import Graph
+from ..graph.inner import InnerPairs
 from ..graph.mend import heal, is_due, mend
 from ..graph.search import range_search, search
 from ..ids import Bits
 from ..parallel.crew import get_num_threads
 from ..progress import Progress
+from ..tables import Table
 from ..scorer import Scorer
 from .base import Index
 from .family import CHUNK, F32, I64
@@ -40,10 +42,12 @@ class NavigableIndex(Index):
     _parts : list of (Codec, Codes)
         The codes that lead the walk, then those that have the last word if these are others; all hold the
         same rows in the same slots.
+    _squares : Table of float32, or None
+        Squared lengths of the rows, by which "ip" links them.
     _graph : Graph
     """
 
-    __slots__ = ("_ef", "_ef_construction", "_graph", "_parts", "_rerank")
+    __slots__ = ("_ef", "_ef_construction", "_graph", "_parts", "_rerank", "_squares")
     EFFORT: ClassVar[tuple[str, ...]] = ("ef", "rerank")
     MOVES_ROWS: ClassVar[bool] = False
     LONG: ClassVar[int] = 1 << 26
@@ -53,6 +57,7 @@ class NavigableIndex(Index):
     ) -> None:
         super().__init__(dim, metric, seed=seed)
         self._parts = [(codec, codec.new_codes()) for codec in codecs]
+        self._squares = Table(np.float32) if metric == "ip" else None
         self._graph = Graph(as_count(degree, "degree"))
         self._ef_construction = as_count(ef_construction, "ef_construction")
         self._ef: int | None = None
@@ -138,15 +143,23 @@ class NavigableIndex(Index):
 
     def _pairs(self, threads: int) -> Scorer:
         codec, codes = self._parts[0]
-        return codec.pairs(codes, threads)
+        pairs = codec.pairs(codes, threads)
+        return pairs if self._squares is None else InnerPairs(pairs, self._squares.rows, threads)
 
     def _append(self, rows: F32) -> None:
         for codec, codes in self._parts:
             codec.encode(rows, codes)
+        if self._squares is not None:
+            n = len(self._squares)
+            self._squares.own()
+            self._squares.resize(n + len(rows))
+            self._squares.rows[n:] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
 
     def _truncate(self, n: int) -> None:
         for _, codes in self._parts:
             codes.resize(n)
+        if self._squares is not None:
+            self._squares.resize(n)
         self._graph.truncate(n)
 
     def _heal(self, alive: Bits) -> None:
@@ -156,15 +169,21 @@ class NavigableIndex(Index):
     def _move(self, sources: I64, targets: I64) -> None:
         for _, codes in self._parts:
             codes.move(sources, targets)
+        if self._squares is not None:
+            self._squares.own()
+            self._squares.rows[targets] = self._squares.rows[sources]
         self._graph.rename(sources, targets)
 
     def _clear(self) -> None:
         self._parts = [(codec, codec.new_codes()) for codec, _ in self._parts]
+        self._squares = Table(np.float32) if self.metric == "ip" else None
         self._graph = Graph(self.degree)
 
     def _shrink(self) -> None:
         for _, codes in self._parts:
             codes.compact()
+        if self._squares is not None:
+            self._squares.compact()
         self._graph.table.compact()
 
     # Asking it
@@ -231,7 +250,8 @@ class NavigableIndex(Index):
     def _bytes(self, *, cold: bool) -> int:
         total = self._parts[0][1].nbytes(cold=cold)
         if cold:
-            return total + sum(codes.nbytes(cold=False) for _, codes in self._parts[1:])
+            squares = 0 if self._squares is None else self._squares.nbytes
+            return total + squares + sum(codes.nbytes(cold=False) for _, codes in self._parts[1:])
         return total + self._graph.nbytes
 
     # Files
@@ -244,6 +264,8 @@ class NavigableIndex(Index):
             learned.append(fields)
             for name, array in {**arrays, **codes.sections(self._ids.n_slots)}.items():
                 sections[prefix + name] = array
+        if self._squares is not None:
+            sections["squares"] = self._squares.rows[: self._ids.n_slots]
         fields, arrays = self._graph.state()
         return {"codecs": learned, "graph": fields}, {**sections, **arrays}
 
@@ -256,6 +278,8 @@ class NavigableIndex(Index):
             if n and not codec.is_trained:
                 raise FormatError(f"holds {n} rows but nothing that they were coded with", file=sections.file)
             codes.restore(sections.under(prefix), n)
+        if self._squares is not None:
+            self._squares = Table.over(sections.take("squares", np.float32, (n,)))
         self._graph.restore(field(header, "graph", dict), sections, n)
 
 

@@ -61,29 +61,31 @@ struct Beam {
     }
 };
 
-// Keep the `most` best of n scored slots, in order, ties by id: keys of topk in, keys of a beam out. Returns
-// how many are kept.
+// Keep the `most` best of n scored slots, keys of topk, ties by id. Returns how many are kept.
+inline std::size_t cut(std::uint64_t* keys, std::size_t n, std::size_t most, const std::int64_t* ids) {
+    if (n <= most) return n;
+    std::nth_element(keys, keys + most, keys + n, topk::Nearer{ids});
+    return most;
+}
+
+// The same, in order, and as keys of a beam.
 inline std::size_t keep_best(std::uint64_t* keys, std::size_t n, std::size_t most, const std::int64_t* ids) {
-    const topk::Nearer nearer{ids};
-    if (n > most) {
-        std::nth_element(keys, keys + most, keys + n, nearer);
-        n = most;
-    }
-    std::sort(keys, keys + n, nearer);
+    n = cut(keys, n, most, ids);
+    std::sort(keys, keys + n, topk::Nearer{ids});
     for (std::size_t i = 0; i < n; ++i) keys[i] = key_of(topk::score_of(keys[i]), topk::slot_of(keys[i]));
     return n;
 }
 
 // Which slots were seen since `start`: a stamp a slot, so that a new walk clears nothing but once in 255
-// times. Memory is the caller's: n bytes, zero at first.
+// times. Memory is the caller's: room bytes, zero at first.
 struct Marks {
     std::uint8_t* stamps;
-    std::size_t n;
+    std::size_t n, room;  // slots now, and stamps: all are cleared, as those beyond n may be slots again
     std::uint8_t now;
 
     void start() {
         if (++now == 0) {
-            std::memset(stamps, 0, n);
+            std::memset(stamps, 0, room);
             now = 1;
         }
     }

@@ -1,19 +1,22 @@
 // Scores of an int8 query against coded rows that are named by their slots: what a walk over a graph goes by.
+// A query is anything that reads scale * v + offset in each dimension; a row's own codes are one.
 //
 // Row layout. A row is one run of bytes, read from front to back:
 //     codes       8 bits: byte i is dimension i
 //                 4 bits: the low nibble of byte i is dimension i, the high one dimension `bytes` + i
 //                 `bytes` in all, a multiple of 4; dimensions that there are not have code 0
 //     step, low, norm     float32
+//     total               of the codes, int32
 //     up to the stride    anything
 // A query's values stand in the order of the codes' bytes, those of high nibbles apart, each part filled up
 // with zeros to whole lines. So whole registers are loaded from both: what a last load takes in of a row's
 // constants meets zeros.
 //
-//     score = step * (scale * dot) + (low * (scale * total) + norm) + shift, but not below `least`
+//     score = step * (scale * dot + offset * total) + (low * sum + norm) + shift, but not below `least`
 //
-// with `norm` for squared L2 only. |dot| fits 32 bits as in codes.hpp, integers are exact, and the floats are
-// taken in this order, so every level gives the same bits.
+// where `sum` is that of the query's dimensions, and with `norm` for squared L2 only. |dot| fits 32 bits as
+// in codes.hpp, down to values of -128, integers are exact, and the floats are taken in this order, so every
+// level gives the same bits. NaN, which only a damaged file can bring about, stays NaN.
 #pragma once
 
 #include <cstring>
@@ -23,14 +26,19 @@
 
 namespace inlay::gather {
 
-constexpr std::size_t kConstants = 3 * sizeof(float);
+// What stands behind the codes of a row.
+struct Constants {
+    float step, low, norm;
+    std::int32_t total;
+};
+constexpr std::size_t kConstants = sizeof(Constants);
 constexpr std::size_t kPart = 64;  // a part of a query's values is a multiple of this
 
 // On a line of its own, since queries of several threads lie side by side.
 struct alignas(64) Query {
     const std::int8_t* values;
     std::int32_t total;  // of the values
-    float scale, shift, least;
+    float scale, offset, sum, shift, least;
     bool norms;
 };
 
@@ -49,12 +57,14 @@ INLAY_INLINE std::size_t part_of(std::size_t bytes) {
 }
 
 INLAY_INLINE float score(const std::uint8_t* row, std::size_t bytes, std::int32_t dot, const Query& query) {
-    float constants[3];
-    std::memcpy(constants, row + bytes, sizeof constants);
-    float constant = constants[1] * (query.scale * static_cast<float>(query.total));
-    if (query.norms) constant += constants[2];
-    const float found = constants[0] * (query.scale * static_cast<float>(dot)) + constant + query.shift;
-    return found > query.least ? found : query.least;
+    Constants constants;
+    std::memcpy(&constants, row + bytes, sizeof constants);
+    float constant = constants.low * query.sum;
+    if (query.norms) constant += constants.norm;
+    const float product =
+        query.scale * static_cast<float>(dot) + query.offset * static_cast<float>(constants.total);
+    const float found = constants.step * product + constant + query.shift;
+    return found < query.least ? query.least : found;
 }
 
 // The scores of a tile's R rows.
@@ -69,18 +79,20 @@ INLAY_INLINE void scores_of(const std::uint8_t* const* rows, std::size_t bytes, 
 template <>
 INLAY_INLINE void scores_of<4>(const std::uint8_t* const* rows, std::size_t bytes, const std::int32_t* dots,
                                const Query& query, float* out) {
-    // The last code word, which is there to make up four floats, then step, low and norm.
     __m128 row[4];
-    for (int b = 0; b < 4; ++b) row[b] = _mm_loadu_ps(reinterpret_cast<const float*>(rows[b] + bytes - 4));
+    for (int b = 0; b < 4; ++b) row[b] = _mm_loadu_ps(reinterpret_cast<const float*>(rows[b] + bytes));
     const __m128 front = _mm_unpacklo_ps(row[0], row[1]), front2 = _mm_unpacklo_ps(row[2], row[3]);
     const __m128 rear = _mm_unpackhi_ps(row[0], row[1]), rear2 = _mm_unpackhi_ps(row[2], row[3]);
-    const __m128 steps = _mm_movehl_ps(front2, front), lows = _mm_movelh_ps(rear, rear2);
-    __m128 constant = _mm_mul_ps(lows, _mm_set1_ps(query.scale * static_cast<float>(query.total)));
-    if (query.norms) constant = _mm_add_ps(constant, _mm_movehl_ps(rear2, rear));
+    const __m128 steps = _mm_movelh_ps(front, front2), lows = _mm_movehl_ps(front2, front);
+    __m128 constant = _mm_mul_ps(lows, _mm_set1_ps(query.sum));
+    if (query.norms) constant = _mm_add_ps(constant, _mm_movelh_ps(rear, rear2));
+    const __m128 total = _mm_cvtepi32_ps(_mm_castps_si128(_mm_movehl_ps(rear2, rear)));
     const __m128 dot = _mm_cvtepi32_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(dots)));
-    const __m128 product = _mm_mul_ps(steps, _mm_mul_ps(_mm_set1_ps(query.scale), dot));
-    const __m128 found = _mm_add_ps(_mm_add_ps(product, constant), _mm_set1_ps(query.shift));
-    _mm_storeu_ps(out, _mm_max_ps(found, _mm_set1_ps(query.least)));
+    const __m128 product =
+        _mm_add_ps(_mm_mul_ps(_mm_set1_ps(query.scale), dot), _mm_mul_ps(_mm_set1_ps(query.offset), total));
+    const __m128 found =
+        _mm_add_ps(_mm_add_ps(_mm_mul_ps(steps, product), constant), _mm_set1_ps(query.shift));
+    _mm_storeu_ps(out, _mm_max_ps(_mm_set1_ps(query.least), found));  // the second where one is NaN
 }
 #endif
 
@@ -202,6 +214,12 @@ struct Avx512 {
 #endif
 
 #if defined(INLAY_NEON)
+// The product with codes from that with codes less 128; a damaged file may hold any total, so this wraps.
+INLAY_INLINE std::int32_t plus_128(std::int32_t product, std::int32_t total) {
+    return static_cast<std::int32_t>(static_cast<std::uint32_t>(product) +
+                                     128 * static_cast<std::uint32_t>(total));
+}
+
 struct Neon {
     template <int BITS, std::size_t R>
     static INLAY_INLINE void tile(const std::uint8_t* const* rows, std::size_t bytes, const Query& query,
@@ -228,7 +246,7 @@ struct Neon {
             }
         }
         for (std::size_t b = 0; b < R; ++b)
-            dots[b] = vaddvq_s32(sum[b]) + (BITS == 8 ? 128 * query.total : 0);
+            dots[b] = BITS == 8 ? plus_128(vaddvq_s32(sum[b]), query.total) : vaddvq_s32(sum[b]);
     }
     static constexpr std::size_t kTile = 4;
 };
@@ -249,7 +267,7 @@ struct NeonDot {
             }
         }
         for (std::size_t b = 0; b < R; ++b)
-            dots[b] = vaddvq_s32(sum[b]) + (BITS == 8 ? 128 * query.total : 0);
+            dots[b] = BITS == 8 ? plus_128(vaddvq_s32(sum[b]), query.total) : vaddvq_s32(sum[b]);
     }
     static constexpr std::size_t kTile = 4;
 };
@@ -293,13 +311,18 @@ INLAY_GATHER_LEVEL(INLAY_NEON_DOT, NeonDot, neon_dot)
 
 // ---- moving codes in and out of rows
 
-// codes: one byte a dimension, 8 / BITS * bytes of them (padding zero) -> the codes of a row.
-inline void put_codes(int bits, const std::uint8_t* codes, std::size_t bytes, std::uint8_t* row) {
+// codes: one byte a dimension, 8 / BITS * bytes of them (padding zero) -> a row, all of it.
+inline void lay_row(int bits, const std::uint8_t* codes, std::size_t bytes, float step, float low, float norm,
+                    std::uint8_t* row) {
+    Constants constants = {step, low, norm, 0};
+    const std::size_t dim = bytes * static_cast<std::size_t>(8 / bits);
+    for (std::size_t i = 0; i < dim; ++i) constants.total += codes[i];
     if (bits == 8)
         std::memcpy(row, codes, bytes);
     else
         for (std::size_t i = 0; i < bytes; ++i)
             row[i] = static_cast<std::uint8_t>(codes[i] | codes[bytes + i] << 4);
+    std::memcpy(row + bytes, &constants, sizeof constants);
 }
 
 // The values of a query, one a dimension -> its parts, which have room for whole lines and are cleared here.
@@ -309,6 +332,20 @@ inline void put_values(int bits, const std::int8_t* query, std::size_t dim, std:
     std::memset(values, 0, part * static_cast<std::size_t>(8 / bits));
     std::memcpy(values, query, front);
     std::memcpy(values + part, query + front, dim - front);
+}
+
+// The codes of a row, less half of all there can be, as the values of a query. Those of dimensions that there
+// are not stay as they are, zero.
+inline void codes_as_values(int bits, const std::uint8_t* row, std::size_t dim, std::size_t bytes,
+                            std::int8_t* values) {
+    const std::size_t front = dim < bytes ? dim : bytes;
+    if (bits == 8) {
+        for (std::size_t i = 0; i < dim; ++i) values[i] = static_cast<std::int8_t>(row[i] ^ 128);
+        return;
+    }
+    std::int8_t* high = values + part_of(bytes);
+    for (std::size_t i = 0; i < front; ++i) values[i] = static_cast<std::int8_t>((row[i] & 15) - 8);
+    for (std::size_t i = 0; i < dim - front; ++i) high[i] = static_cast<std::int8_t>((row[i] >> 4) - 8);
 }
 
 // The codes of a row, one byte a dimension, written to `codes` if they do not stand like that in the row.

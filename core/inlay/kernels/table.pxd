@@ -40,10 +40,17 @@ cdef extern from "kernels/lvq.hpp" namespace "inlay::lvq" nogil:
 cdef extern from "kernels/gather.hpp" namespace "inlay::gather" nogil:
     enum:
         kConstants
+    struct RowConstants "inlay::gather::Constants":
+        float step
+        float low
+        float norm
+        int32_t total
     struct Query:
         const int8_t* values
         int32_t total
         float scale
+        float offset
+        float sum
         float shift
         float least
         bint norms
@@ -53,8 +60,11 @@ cdef extern from "kernels/gather.hpp" namespace "inlay::gather" nogil:
     ) noexcept nogil
     size_t bytes_of(int bits, size_t dim)
     size_t part_of(size_t bytes)
-    void put_codes(int bits, const uint8_t* codes, size_t bytes, uint8_t* row)
+    void lay_row(
+        int bits, const uint8_t* codes, size_t bytes, float step, float low, float norm, uint8_t* row
+    )
     void put_values(int bits, const int8_t* query, size_t dim, size_t bytes, int8_t* values)
+    void codes_as_values(int bits, const uint8_t* row, size_t dim, size_t bytes, int8_t* values)
     const uint8_t* get_codes(int bits, const uint8_t* row, size_t bytes, uint8_t* codes)
 
 cdef extern from "kernels/signmag.hpp" namespace "inlay::signmag" nogil:

@@ -28,6 +28,7 @@ def near(
     bits: int,
     slots: U32,
     scale: float,
+    offset: float,
     shift: float,
     least: float,
     norms: bool,

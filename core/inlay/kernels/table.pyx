@@ -10,7 +10,6 @@ import numpy as np
 
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
 
 
 cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
@@ -171,14 +170,15 @@ def lay(const uint8_t[:, ::1] codes, const float[:, ::1] constants, int bits, Py
     cdef uint8_t[:, ::1] row = rows
     cdef Py_ssize_t i
     for i in range(codes.shape[0]):
-        put_codes(bits, &code[i, 0], bytes, &row[i, 0])
-        memcpy(&row[i, bytes], &constants[i, 0], kConstants)
+        lay_row(
+            bits, &code[i, 0], bytes, constants[i, 0], constants[i, 1], constants[i, 2], &row[i, 0]
+        )
     return rows
 
 
 def near(const uint8_t[:, ::1] rows, const int8_t[::1] query, int bits, const uint32_t[::1] slots,
-         float scale, float shift, float least, bint norms, level=None):
-    """Return the scores (n,), as kernels/gather.hpp has them, of an int8 query and the rows in slots."""
+         float scale, float offset, float shift, float least, bint norms, level=None):
+    """Return the scores (n,), as kernels/gather.hpp has them, of scale * query + offset and rows in slots."""
     cdef size_t bytes = bytes_of(bits, query.shape[0]), part = part_of(bytes)
     values = np.zeros(8 // bits * part, np.int8)
     cdef int8_t[::1] laid = values
@@ -190,7 +190,8 @@ def near(const uint8_t[:, ::1] rows, const int8_t[::1] query, int bits, const ui
         raise ValueError("the query's dimensions or the slots do not fit the rows")
     put_values(bits, &query[0], query.shape[0], bytes, &laid[0])
     prepared.values, prepared.total, prepared.norms = &laid[0], np.sum(query, dtype=np.int32), norms
-    prepared.scale, prepared.shift, prepared.least = scale, shift, least
+    prepared.scale, prepared.offset, prepared.shift, prepared.least = scale, offset, shift, least
+    prepared.sum = scale * <float>prepared.total + offset * <float>query.shape[0]
     out = np.empty(slots.shape[0], np.float32)
     cdef float[::1] view = out
     if out.size:

@@ -253,3 +253,15 @@ def test_a_golden_file_gives_its_known_answers_and_is_saved_again_as_it_was(name
     index.save(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == (GOLDEN / name).read_bytes()
     assert index.add(gaussian(16, index.dim))[0] == known["next_id"]
+
+
+def test_the_golden_graphs_are_whole_and_one_with_dead_rows_is_walked():
+    graphs = [index for index in map(inlay.load, map(GOLDEN.joinpath, ANSWERS)) if hasattr(index, "check")]
+    assert [index.check() for index in graphs] == [[]] * len(graphs)
+    name = "hnsw8-l2-dead.inlay"
+    header, _ = file.read(GOLDEN / name)
+    assert (header["rows"], header["dead"]) == (120, 20)
+    index = inlay.load(GOLDEN / name)
+    index.search(ANSWERS[name]["queries"], 5)
+    assert 0 < index.search_statistics["expanded"]
+    assert index.search_statistics["evaluated"] < len(index) * len(ANSWERS[name]["queries"])

@@ -293,7 +293,7 @@ void near_case(const Kernels& kernels, int bits, size_t dim, size_t n, Fill fill
     Guarded<std::uint8_t> rows(n * stride), row(bytes);
     Guarded<std::int8_t> query(dim),
         values(inlay::gather::part_of(bytes) * static_cast<size_t>(bits == 4 ? 2 : 1));
-    Guarded<float> constants(3), out(n);
+    Guarded<float> floats(4), out(n);
     Guarded<std::uint32_t> slots(n);
     random.fill(query);
     if (fill.value != kAny) std::memset(query.data(), fill.value, query.size());
@@ -303,15 +303,17 @@ void near_case(const Kernels& kernels, int bits, size_t dim, size_t n, Fill fill
         slots[r] = static_cast<std::uint32_t>(r == 0 ? 0 : n - r);
         random.fill(row);
         if (fill.code != kAny) std::memset(row.data(), fill.code, row.size());
-        random.fill(constants);
+        random.fill(floats);
+        inlay::gather::Constants constants = {floats[0], floats[1], floats[2],
+                                              static_cast<std::int32_t>(1e6f * floats[3])};
         // Products as they are, or scores.
-        if (fill.code != kAny) constants[0] = 1.0f, constants[1] = constants[2] = 0.0f;
+        if (fill.code != kAny) constants = {1.0f, 0.0f, 0.0f, 0};
         std::memcpy(rows.data() + r * stride, row.data(), bytes);
-        std::memcpy(rows.data() + r * stride + bytes, constants.data(), inlay::gather::kConstants);
+        std::memcpy(rows.data() + r * stride + bytes, &constants, sizeof constants);
     }
     inlay::gather::put_values(bits, query.data(), dim, bytes, values.data());
-    const inlay::gather::Query prepared = {
-        values.data(), total, fill.code != kAny ? 1.0f : -0.02f, 0.4f, norms ? 0.0f : -INFINITY, norms};
+    const inlay::gather::Query prepared = {values.data(), total, fill.code != kAny ? 1.0f : -0.02f, 0.3f,
+                                           -1.5f,         0.4f,  norms ? 0.0f : -INFINITY,          norms};
     (bits == 4 ? kernels.near4 : kernels.near8)(rows.data(), stride, bytes, slots.data(), n, &prepared,
                                                 out.data());
     log.add(out);

@@ -18,8 +18,8 @@ KERNELS = {
         np.ones(5, np.int32), *np.ones((2, 5), np.float32), None, None, 1.0, 1.0, np.zeros(1, np.float32), at
     ),
     "near": lambda at: table.near(
-        table.lay(np.ones((3, 5), np.uint8), np.ones((3, 3), np.float32), 4, 16),
-        *(np.ones(5, np.int8), 4, np.array([2], np.uint32), 1.0, 0.0, 0.0, True, at),
+        table.lay(np.ones((3, 5), np.uint8), np.ones((3, 3), np.float32), 4, 20),
+        *(np.ones(5, np.int8), 4, np.array([2], np.uint32), 1.0, 0.5, 0.0, 0.0, True, at),
     ),
     "quantise_query": lambda at: table.quantise_query(np.ones(5, np.float32), at),
     "signmag": lambda at: table.signmag(
