@@ -6,8 +6,6 @@
 Both leave the work to one kernel call for the rows named: kernels/signmag.hpp.
 """
 
-import numpy as np
-
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libcpp.vector cimport vector
@@ -19,7 +17,6 @@ from ..parallel.crew cimport split
 from .codec cimport Scorer
 from .signmag_coder cimport Code, Coder, finite
 
-from ..tables import allocate
 
 # Queries a piece of preparation, 2 us each.
 cdef size_t GRAIN = 16
@@ -48,7 +45,9 @@ cdef class SignMagScorer(Scorer):
     cdef SignScores kernel
     cdef int bits
     cdef vector[SignQuery] prepared
-    cdef uint64_t[:, :, ::1] planes  # of every query; begin on cache lines
+    cdef vector[uint64_t] memory     # not NumPy's, whose making costs as much as a short walk
+    cdef uint64_t* planes            # of every query; begin on cache lines
+    cdef size_t plane                # words of one
 
     def __init__(self, Coder coder, const uint8_t[:, ::1] rows, Py_ssize_t n_queries, int bits):
         cdef Py_ssize_t i
@@ -58,12 +57,12 @@ cdef class SignMagScorer(Scorer):
         self.rows.bytes, self.rows.stride = &rows[0, 0], rows.shape[1]
         self.rows.words = self.rows.pair = coder.words
         self.kernel = active().signmag2 if bits == 2 else active().signmag4
-        planes = allocate(n_queries, (bits, plane), np.uint64)
-        planes[:] = 0
-        self.planes = planes
+        self.plane = plane
+        self.memory.resize(n_queries * bits * plane + kBlock)
+        self.planes = self.memory.data() + (64 - <size_t>self.memory.data() % 64) % 64 // 8
         self.prepared.resize(n_queries)
         for i in range(n_queries):
-            self.prepared[i].planes, self.prepared[i].plane = &self.planes[i, 0, 0], plane
+            self.prepared[i].planes, self.prepared[i].plane = self.planes + i * bits * plane, plane
             self.prepared[i].a = coder.a
             self.prepared[i].all = <int32_t>((coder.a + 1) * most * coder.dim)
 
@@ -128,12 +127,13 @@ cdef class SignMagQueries(SignMagScorer):
     cdef void prepare(self, size_t i, const float* given, uint8_t* scratch) noexcept nogil:
         cdef SignQuery* query = &self.prepared[i]
         cdef Code code = self.coder.code(given, self.bits, scratch)
+        cdef uint64_t* planes = self.planes + i * self.bits * self.plane
         cdef Py_ssize_t word
         cdef int bit
         for bit in range(self.bits):
             for word in range(0, self.coder.words, 2):
-                self.planes[i, bit, word] = gather_bits(code.digits + 32 * word, bit)
-                self.planes[i, bit, word + 1] = self.planes[i, bit, word]
+                planes[bit * self.plane + word] = gather_bits(code.digits + 32 * word, bit)
+                planes[bit * self.plane + word + 1] = planes[bit * self.plane + word]
         if self.coder.corrected and not self.coder.squared_l2:
             query.factor = code.factor
             query.base = finite(self.coder.mean_square - self.coder.along_mean(given))
@@ -159,9 +159,11 @@ cdef class SignMagPairs(SignMagScorer):
         cdef const uint64_t* row = <const uint64_t*>(self.rows.bytes + slot * self.rows.stride)
         cdef const float* pair = <const float*>(row + self.rows.pair)
         cdef size_t word
+        cdef uint64_t* low = self.planes + worker * 2 * self.plane
+        cdef uint64_t* high = low + self.plane
         for word in range(0, self.rows.words, 2):
-            self.planes[worker, 1, word] = self.planes[worker, 1, word + 1] = row[word]
-            self.planes[worker, 0, word] = self.planes[worker, 0, word + 1] = row[word + 1]
+            high[word] = high[word + 1] = row[word]
+            low[word] = low[word + 1] = row[word + 1]
         self.prepared[worker].factor, self.prepared[worker].base = self.coder.times * pair[0], pair[1]
 
 

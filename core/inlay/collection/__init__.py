@@ -2,7 +2,7 @@
 
     collection opening copying             what users and adapters call
     searching selection ranking mmr        which documents, in which order
-    store view upkeep                      records, vectors and an index, kept in step
+    store view upkeep choice               records, vectors and an index, kept in step
     database records                       documents in SQLite: the truth
     batch filters filter_sql metadata      what comes in, and what a filter means
     vectors disk                           floats in an append-only file

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..arrays import as_count
 from ..indexes import from_spec
-from . import batch, upkeep
+from . import batch, choice
 from .database import Durability
 from .records import METRICS, State
 from .store import Store
@@ -34,7 +34,7 @@ class Wanted:
             as_count(self.dim, "dim")
         if self.metric is not None and self.metric not in METRICS:
             raise ValueError(f"metric must be one of {', '.join(METRICS)}, not {self.metric!r}")
-        if self.index is not None and self.index != upkeep.AUTO:
+        if self.index is not None and self.index != choice.AUTO:
             from_spec(self.index, self.dim or 64, self.metric or "cosine")
         batch.check_text(self.name, "collection")
         if not self.name:
@@ -62,7 +62,7 @@ def open_store(wanted: Wanted, *, read_only: bool, durability: Durability) -> St
     folder = None if wanted.path == IN_MEMORY else Path(wanted.place)
     if folder is None and read_only:
         raise ValueError("a collection in memory begins empty; with read_only=True it would stay so")
-    first = State(wanted.name, wanted.metric or "cosine", wanted.index or upkeep.AUTO, wanted.dim)
+    first = State(wanted.name, wanted.metric or "cosine", wanted.index or choice.AUTO, wanted.dim)
     store = Store(folder, first, read_only=read_only, durability=durability)
     try:
         with store.reading() as (view, _):

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .upkeep import EXACT
+from . import choice
 from .vectors import F32, I64
 
 F64 = npt.NDArray[np.float64]
@@ -51,7 +51,7 @@ def nearest(
     allowed : int64 array, optional
         Rank these rows only.
     effort : mapping, optional
-        Further arguments of an approximate index's search.
+        Further arguments of an approximate index's search; those it does not know are left out.
     """
     n = len(view.index) if allowed is None else len(allowed)
     k = min(k, n)
@@ -59,9 +59,10 @@ def nearest(
         return [NOTHING for _ in queries]
     if allowed is not None and n <= max(_FEW, 20 * k, len(view.index) // 100):
         return [_scan(view, query, k, allowed) for query in queries]
-    exact = view.index.spec == EXACT
-    wanted = min(n, k + _SPARE if exact else max(4 * k, 40))
-    _, found = view.index.search(queries, wanted, allowed=allowed, **({} if exact else effort or {}))
+    exact = view.index.spec == choice.EXACT
+    wanted = min(n, k + _SPARE if exact else choice.candidates(k))
+    effort = choice.effort(view.index, wanted, effort or {})
+    _, found = view.index.search(queries, wanted, allowed=allowed, **effort)
     rankings = []
     for query, ids in zip(queries, found, strict=True):
         rows = ids[ids >= 0]

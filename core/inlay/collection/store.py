@@ -30,11 +30,11 @@ import numpy as np
 
 from ..contents import FormatError
 from ..parallel.lock import SharedLock
-from . import disk, upkeep
+from . import choice, disk, upkeep
 from .database import DATABASE, Database, Durability, WriterLock, claim, leave_open, open_folder
 from .records import Reader, Record, State, Writer
 from .vectors import I64, FileVectors, MemoryVectors, Slots, Vectors
-from .view import View, bring, built, pieces
+from .view import View, bring, built, grown, pieces
 
 if TYPE_CHECKING:
     from .batch import Batch
@@ -87,6 +87,8 @@ class Store:
             with self.reading() as (view, _):
                 if self._lock is not None and folder is not None:
                     upkeep.tidy(folder, view.state)
+            if self._lock is not None:
+                self._keep_up()  # what was due when the last writer died
         except BaseException:
             self._release()
             raise
@@ -163,6 +165,9 @@ class Store:
         if view is None or view.index is None or view.state.generation != state.generation:
             self._view = self._loaded(reader, state, view)
             return
+        if self.read_only and view.state.snapshot != state.snapshot and choice.is_outgrown(state, view.index):
+            self._view = self._loaded(reader, state, None)  # with the index that the writer has built
+            return
         gone = reader.gone(view.state.removed)
         added = np.setdiff1d(np.arange(view.state.next_row, state.next_row), gone)
         added = added[~view.index.contains(added)]  # what was broken off may be done in part
@@ -183,16 +188,19 @@ class Store:
         live = np.setdiff1d(view.slots.rows(state.next_row), gone)
         if len(live) != state.n_live:
             raise FormatError("rows were removed that never were", file=str(self.folder))
-        if before is not None and before.index is not None and len(live):
-            index = before.index
+        if not len(live):
+            return built(view, live)
+        if before is not None and before.index is not None:
+            index, looked = before.index, before.looked
         elif self.folder is not None and (saved := upkeep.load_snapshot(self.folder, state)) is not None:
-            index = saved
+            # A scan of so many rows was saved because no graph suited them.
+            index, looked = saved, len(saved) if choice.is_outgrown(state, saved) else 0
         else:
             return built(view, live)
         there = index.ids
         index.remove(np.setdiff1d(there, live))
         bring(view, index, np.setdiff1d(live, there))
-        return replace(view, index=index)
+        return replace(view, index=index, looked=looked)
 
     def _vectors(self, state: State) -> Vectors:
         """Return the vectors of a generation; new ones where none were written."""
@@ -306,11 +314,13 @@ class Store:
             if upkeep.is_wasteful(view.state):
                 self._renew(view, writer, self._live(view, writer))
                 view = self._present()
-            if view.index is not None and upkeep.is_outgrown(view.state, view.index):
-                view = built(view, np.sort(view.index.ids))  # beside the one that serves
+            while view.index is not None and choice.is_outgrown(view.state, view.index, view.looked):
+                view = grown(view)  # beside the one that serves
                 with self._shared.exclusive():
                     self._view = view
-            if upkeep.is_tail_long(view.state):
+                self.snapshot()
+                view = self._present()
+            if view.index is not None and upkeep.is_tail_long(view.state, view.index):
                 self.snapshot()
 
     def _present(self) -> View:
@@ -370,19 +380,8 @@ class Store:
     def stats(self) -> dict[str, Any]:
         """Return what there is to know in numbers; see `Collection.stats`."""
         with self.reading() as (view, _):
-            state, index = view.state, view.index
-            return {
-                "documents": state.n_live,
-                "removed": state.removed,
-                "dim": state.dim,
-                "metric": state.metric,
-                "index": state.spec if index is None else index.spec,
-                "generation": state.generation,
-                "index_bytes": 0 if index is None else index.nbytes,
-                "index_bytes_hot": 0 if index is None else index.nbytes_hot,
-                "vector_bytes": state.n_slots * (state.dim or 0) * 4,
-                "disk_bytes": None if self.folder is None else disk.folder_bytes(self.folder),
-            }
+            disk_bytes = None if self.folder is None else disk.folder_bytes(self.folder)
+            return {**view.stats(), "disk_bytes": disk_bytes}
 
     # The end
 
@@ -405,7 +404,7 @@ class Store:
 
     def _save_at_close(self) -> None:
         with self.changing() as (view, _), contextlib.suppress(OSError, sqlite3.OperationalError):
-            if upkeep.is_tail_long(view.state, closing=True):
+            if view.index is not None and upkeep.is_tail_long(view.state, view.index, closing=True):
                 self.snapshot()
 
     def after_fork(self) -> None:

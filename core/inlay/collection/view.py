@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ..contents import FormatError
 from ..indexes import Index
-from . import upkeep
+from . import choice
 from .records import State
 from .vectors import F32, I64, Slots, Vectors
 
@@ -28,17 +29,35 @@ class View:
         None while the dimension is not known.
     index : Index or None
         Holds exactly the rows of the documents. None like `vectors`.
+    looked : int
+        How many documents there were when a graph was last looked for in vain.
     """
 
     state: State
     slots: Slots
     vectors: Vectors | None = None
     index: Index | None = None
+    looked: int = 0
 
     @property
     def metric(self) -> str:
         """The metric of the collection."""
         return self.state.metric
+
+    def stats(self) -> dict[str, Any]:
+        """Return what there is to know in numbers; see `Collection.stats`."""
+        state, index = self.state, self.index
+        return {
+            "documents": state.n_live,
+            "removed": state.removed,
+            "dim": state.dim,
+            "metric": state.metric,
+            "index": state.spec if index is None else index.spec,
+            "generation": state.generation,
+            "index_bytes": 0 if index is None else index.nbytes,
+            "index_bytes_hot": 0 if index is None else index.nbytes_hot,
+            "vector_bytes": state.n_slots * (state.dim or 0) * 4,
+        }
 
     def vectors_of(self, rows: I64) -> F32:
         """Return the vectors of rows that there are, (n, dim)."""
@@ -75,12 +94,33 @@ def bring(view: View, index: Index, rows: I64) -> None:
 
 def built(view: View, rows: I64) -> View:
     """Return the view with a new index, made from the vectors of these rows."""
-    index = upkeep.new_index(view.state, len(rows))
+    index = choice.new_index(view.state, len(rows))
     if len(rows):
-        sample = upkeep.sample(rows)
+        sample = choice.sample(rows)
         vectors = view.vectors_of(sample)
         with _checked(sample, vectors):
             index.train(vectors, progress=False)
     bring(view, index, rows)
+    return _with(view, index)
+
+
+def grown(view: View) -> View:
+    """Return the view with the index that so many documents need; the one there is serves meanwhile.
+
+    Where that would be a graph and none suits, it is the same index, and `looked` says so.
+    """
+    assert view.index is not None
+    rows = np.sort(view.index.ids)
+    if view.index.spec == choice.EXACT:
+        return built(view, rows)
+    asked = choice.asked(rows)
+    for graph in choice.promising(view.state, view.vectors_of(choice.trial_sample(rows))):
+        bring(view, graph, rows)
+        if choice.finds_enough(graph, view.index, asked, view.vectors_of(asked)):
+            return _with(view, graph)
+    return replace(view, looked=len(rows))
+
+
+def _with(view: View, index: Index) -> View:
     # The snapshot there may be is not of this index.
     return replace(view, state=replace(view.state, snapshot=None), index=index)

@@ -5,8 +5,8 @@ them. So the rows of such a graph are linked by inner product themselves, -<a, b
 
     -<a, b> = (|a - b|^2 - |a|^2 - |b|^2) / 2
 
-A vertex's links then lead to the longest rows in its direction and in others, as a search needs it (20k rows of
-64 dimensions with log-normal lengths, a beam of 64: recall 0.95 so, 0.48 by distance).
+A vertex's links then lead to the longest rows in its direction and in others, as a search needs it (20k rows
+of 64 dimensions with log-normal lengths, a beam of 64: recall 0.95 so, 0.48 by distance).
 
 Source: Morozov and Babenko, Non-metric similarity graphs for maximum inner product search, NeurIPS 2018.
 """

@@ -34,8 +34,8 @@ MEND_AFTER = 16
 cdef class Tree:
     # Which vertex led to each; NONE for those not met yet.
     cdef uint32_t[::1] parent
-    cdef vector[uint32_t] members  # in the order in which they were met; the links of `spread_to` were followed
-    cdef size_t spread_to, full    # so many of the first have no room, and never will
+    cdef vector[uint32_t] members  # in the order in which they were met
+    cdef size_t spread_to, full    # so many of them had their links followed; have no room, and never will
     cdef uint32_t* places
     cdef size_t n, degree
 
@@ -54,8 +54,8 @@ cdef class Tree:
         return 0
 
     cdef uint32_t* room(self, uint32_t slot, uint32_t root) noexcept nogil:
-        # A place of a vertex that is free, or whose link the tree can do without; NULL if there is none, which
-        # only the links of a damaged file can bring about for all vertices.
+        # A place of a vertex that is free, or whose link the tree can do without; NULL if there is none,
+        # which only the links of a damaged file can bring about for all vertices.
         cdef uint32_t* places = self.places + slot * self.degree
         cdef size_t i
         cdef uint32_t* spare = NULL

@@ -11,7 +11,6 @@ I64 = NDArray[np.int64]
 def search(
     graph: Graph,
     near: Scorer,
-    fine: Scorer | None,
     last: Scorer | None,
     k: int,
     ef: int,

@@ -1,7 +1,6 @@
 """The search of every graph index: a walk, a closer look at what it found, the last word on the best of it.
 
     few rows allowed:   score them all                  else walk with a beam of `ef`
-    fine, if any:       score what was found again, by a dearer estimate
     last, if any:       score the best `candidates` again, with everything there is
     the k best of them, ties by id
 
@@ -41,7 +40,6 @@ cdef struct Job:
     Links links
     Walker* walkers
     void* near
-    void* fine            # null: the walk's scores are as good
     void* last            # null: the scores are the last word
     size_t k, ef, candidates
     bint scanning         # look at each of the allowed rows
@@ -108,22 +106,6 @@ cdef void keep_allowed(Job* job, Beam* beam) noexcept nogil:
     beam.size = n
 
 
-cdef void look_again(Job* job, size_t query, Walker* walker, int worker) noexcept nogil:
-    # Order what was found by the dearer estimate; the keys are taken out before they are put back in.
-    cdef size_t done = 0, size = walker.beam.size, n, i
-    cdef Beam* beam = &walker.beam
-    cdef uint64_t* keys = beam.keys
-    beam.start(keys, size)
-    while done < size:
-        n = size - done if size - done < AT_ONCE else AT_ONCE
-        for i in range(n):
-            walker.fresh[i] = slot_of(keys[done + i])
-        (<Scorer>job.fine).near(query, walker.fresh, n, walker.scores, worker)
-        done += n
-        for i in range(n):
-            beam.push(walker.scores[i], walker.fresh[i])
-
-
 cdef void find(Job* job, size_t query, Walker* walker, int worker) noexcept nogil:
     cdef size_t wanted = job.k if job.k < job.n_allowed else job.n_allowed
     cdef bint found = False
@@ -133,9 +115,7 @@ cdef void find(Job* job, size_t query, Walker* walker, int worker) noexcept nogi
             keep_allowed(job, &walker.beam)
         found = walker.beam.size >= wanted
     if not found:
-        scan(job, <Scorer>(job.fine if job.fine != NULL else job.near), query, walker, job.ef, worker)
-    elif job.fine != NULL:
-        look_again(job, query, walker, worker)
+        scan(job, <Scorer>job.near, query, walker, job.ef, worker)
     finish(job, query, walker, worker)
 
 
@@ -195,7 +175,7 @@ cdef size_t room_of(const Job* job) noexcept nogil:
 
 
 def search(
-    Graph graph not None, Scorer near not None, Scorer fine, Scorer last, Py_ssize_t k, Py_ssize_t ef,
+    Graph graph not None, Scorer near not None, Scorer last, Py_ssize_t k, Py_ssize_t ef,
     Py_ssize_t candidates, Bits allowed, const int64_t[::1] ids, int64_t base, Py_ssize_t n_rows, int threads,
 ):
     """Return (scores, ids) of the k nearest rows that are found for each query, smaller scores nearer.
@@ -203,7 +183,7 @@ def search(
     Parameters
     ----------
     graph : Graph
-    near, fine, last : Scorer
+    near, last : Scorer
         Leads the walk; scores what it found again (None: not); scores the best of that (None: not).
     k : int
     ef : int
@@ -239,7 +219,6 @@ def search(
     job.links = graph.links()
     job.links.n = n_rows
     job.near = <void*>near
-    job.fine = <void*>fine if fine is not None else NULL
     job.last = <void*>last if last is not None else NULL
     job.k, job.base = k, base
     job.candidates = max(k, candidates)

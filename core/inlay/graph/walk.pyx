@@ -110,10 +110,10 @@ cdef void walk(
     if links.n_entries == 0:
         return
     enter(links, scorer, query, walker, worker)
-    # Three vertices are under way at any time: one whose links are being sent for, one whose neighbours' codes
-    # are, one whose neighbours are scored. A few expansions are others than they would have been (4 % more
-    # evaluations), and hardly any waits for memory (36 us a query where two under way take 43: 100k rows of 384
-    # dimensions in two bits, a beam of 64).
+    # Three vertices are under way at any time: one whose links are being sent for, one whose neighbours'
+    # codes are, one whose neighbours are scored. A few expansions are others than they would have been (4 %
+    # more evaluations), and hardly any waits for memory (36 us a query where two under way take 43: 100k rows
+    # of 384 dimensions in two bits, a beam of 64).
     while True:
         n = 0
         if coming != NONE:

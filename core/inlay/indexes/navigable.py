@@ -21,8 +21,8 @@ from ..graph.search import range_search, search
 from ..ids import Bits
 from ..parallel.crew import get_num_threads
 from ..progress import Progress
-from ..tables import Table
 from ..scorer import Scorer
+from ..tables import Table
 from .base import Index
 from .family import CHUNK, F32, I64
 
@@ -192,9 +192,10 @@ class NavigableIndex(Index):
     def _candidates(self, k: int, wanted: int | None) -> int:
         """Return how many of what a walk found are scored with everything that is known; 0 for none."""
 
-    def _fine(self, queries: F32, threads: int) -> Scorer | None:
-        """Return what scores again all that a walk found."""
-        return None
+    def _near(self, queries: F32, threads: int) -> Scorer:
+        """Return what leads a walk to queries."""
+        codec, codes = self._parts[0]
+        return codec.scorer(queries, codes, threads)
 
     def _search(self, queries: F32, k: int, allowed: Bits | None, effort: dict[str, Any]) -> tuple[F32, I64]:
         if not len(self._ids):
@@ -203,16 +204,14 @@ class NavigableIndex(Index):
         threads = min(get_num_threads(), max(len(queries), 1))
         ef = effort.get("ef", self._ef)
         candidates = self._candidates(k, effort.get("rerank", self._rerank))
-        codec, codes = self._parts[0]
-        near = codec.scorer(queries, codes, threads)
+        near = self._near(queries, threads)
         last = None
         if candidates:
             exact, rows = self._parts[-1]
-            last = near if exact is codec else exact.scorer(queries, rows, threads)
+            last = near if len(self._parts) == 1 else exact.scorer(queries, rows, threads)
         return search(
             self._graph,
             near,
-            self._fine(queries, threads),
             last,
             k,
             max(EF, 2 * k) if ef is None else ef,
@@ -228,11 +227,10 @@ class NavigableIndex(Index):
         if not len(self._ids):
             return np.zeros(len(queries) + 1, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
         threads = get_num_threads()
-        codec, codes = self._parts[0]
         exact, rows = self._parts[-1]
         return range_search(
             self._graph,
-            codec.scorer(queries, codes, threads),
+            self._near(queries, threads),
             exact.scorer(queries, rows, threads),
             radii,
             max(EF, self._ef or 0),

@@ -22,8 +22,9 @@ VECTORS = ("float32", "float16", "lvq8")
 class QuIVerIndex(NavigableIndex):
     """A graph over codes of two bits a dimension: sign and magnitude of the centred, rotated row.
 
-    Building and walking touch the codes alone: dim / 4 bytes a row and the links. What a walk found is scored
-    again by a query of 4 bits a dimension, and the best of that by the rows, which may lie on disk.
+    Building and walking touch the codes alone: dim / 4 bytes a row and the links. A query has four bits a
+    dimension: that costs a walk nothing, which waits for memory, and leaves fewer rows to be scored by
+    themselves, which may lie on disk.
 
     Parameters
     ----------
@@ -136,5 +137,5 @@ class QuIVerIndex(NavigableIndex):
     def _candidates(self, k: int, wanted: int | None) -> int:
         return max(5 * k, 50) if wanted is None else max(wanted, k)
 
-    def _fine(self, queries: F32, threads: int) -> Scorer | None:
+    def _near(self, queries: F32, threads: int) -> Scorer:
         return self._code.fine(queries, self._parts[0][1], threads)

@@ -30,7 +30,7 @@ from inlay.collection import collection as writing
 NAMES = 600
 DIM = 12
 CHUNK = 64  # small, so that calls of several chunks are broken off between them
-OPEN: dict[str, Any] = {"metric": "l2", "index": "LVQ8", "dim": DIM}
+OPEN: dict[str, Any] = {"metric": "l2", "dim": DIM}
 
 
 def vector(version: int) -> list[float]:
@@ -43,11 +43,12 @@ def contents(version: int) -> tuple[str, dict[str, Any]]:
     return f"text {version} " * (version % 400), {"version": version, "list": [version, str(version)]}
 
 
-def write(folder: str, seed: int, version: int) -> None:
+def write(folder: str, seed: int, version: int, index: str) -> None:
     """Change a collection for ever, saying on stdout what comes and what is done."""
-    writing.CHUNK, upkeep._WASTE_ROWS, upkeep._TAIL_ROWS = CHUNK, 100, 200
+    writing.CHUNK, upkeep._WASTE_ROWS = CHUNK, 100
+    upkeep._TAIL_ROWS = upkeep._TAIL_ROWS_OF_GRAPH = 200
     rng = random.Random(seed)
-    with Collection.open(folder, **OPEN) as collection:
+    with Collection.open(folder, index=index, **OPEN) as collection:
         while True:
             names = [f"id{i}" for i in rng.sample(range(NAMES), rng.choice([1, 5, 40, 200]))]
             if rng.random() < 0.2:
@@ -71,7 +72,9 @@ def say(word: str, batch: dict[str, int | None]) -> None:
     sys.stdout.flush()
 
 
-def run_and_kill(folder: Path, seed: int, version: int, seconds: float) -> list[tuple[str, dict[str, Any]]]:
+def run_and_kill(
+    folder: Path, seed: int, version: int, index: str, seconds: float
+) -> list[tuple[str, dict[str, Any]]]:
     """Let a child write for a while, kill it, and return what it said."""
     command = [
         sys.executable,
@@ -82,6 +85,8 @@ def run_and_kill(folder: Path, seed: int, version: int, seconds: float) -> list[
         str(seed),
         "--version",
         str(version),
+        "--index",
+        index,
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -157,13 +162,13 @@ def check(folder: Path, model: dict[str, int], pending: dict[str, Any]) -> None:
             assert collection.count({"version": {"$gte": 0}}) == len(model)
 
 
-def rounds(folder: Path, n: int, seed: int) -> int:
+def rounds(folder: Path, n: int, seed: int, index: str) -> int:
     """Run and return how many calls were acknowledged altogether."""
     rng = random.Random(seed)
     model: dict[str, int] = {}
     version = acknowledged = 0
     for round_seed in range(n):
-        said = run_and_kill(folder, seed * 1000 + round_seed, version, rng.uniform(0.0, 0.4))
+        said = run_and_kill(folder, seed * 1000 + round_seed, version, index, rng.uniform(0.0, 0.4))
         version += sum(len(batch) for word, batch in said if word == "upsert")
         acknowledged += sum(word == "done" for word, _ in said)
         check(folder, model, follow(model, said))
@@ -178,11 +183,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", metavar="FOLDER", help="be the child")
     parser.add_argument("--version", type=int, default=0, help="the first version of the child")
+    parser.add_argument("--index", default="LVQ8")
     given = parser.parse_args()
     if given.write is not None:
-        write(given.write, given.seed, given.version)
+        write(given.write, given.seed, given.version, given.index)
     with tempfile.TemporaryDirectory() as folder:
-        acknowledged = rounds(Path(folder) / "collection", given.rounds, given.seed)
+        acknowledged = rounds(Path(folder) / "collection", given.rounds, given.seed, given.index)
     print(f"{given.rounds} rounds, {acknowledged} acknowledged calls: all there, nothing in part")
 
 

@@ -264,7 +264,7 @@ def by_definition(vectors, query, metric):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("index", ["auto", "LVQ8", "LVQ4x4"])
+@pytest.mark.parametrize("index", ["auto", "LVQ8", "LVQ4x4", "HNSW16,LVQ8", "QuIVer16"])
 def test_search_is_exact_and_gives_the_metrics_own_value(opened, place, documents, metric, index):
     collection = opened(place, metric=metric, index=index)
     everything = documents(3000, dim=24)
@@ -320,7 +320,7 @@ def test_the_zero_vector_has_cosine_zero(opened, place):
 
 
 @pytest.mark.parametrize("n", [50, 6000])
-@pytest.mark.parametrize("index", ["Flat", "LVQ8"])
+@pytest.mark.parametrize("index", ["Flat", "LVQ8", "HNSW16,LVQ8"])
 def test_filters_are_part_of_the_search(opened, documents, n, index):
     collection = opened(metric="l2", index=index)
     everything = documents(n, dim=16)
@@ -380,9 +380,10 @@ def test_efforts_reach_the_index_and_unknown_ones_do_not(opened, documents):
     )
     with pytest.raises(ValueError, match="rerank"):
         codes.search(query, 3, rerank=-1)
-    for collection in (auto, codes):
-        with pytest.raises(TypeError, match="no effort ef; it knows rerank"):
-            collection.search(query, 3, ef=5)
+    assert ids(auto.search(query, 3, ef=200)) == ids(exact.search(query, 3))
+    for collection, known in ((auto, "ef, rerank"), (codes, "rerank")):
+        with pytest.raises(TypeError, match=f"no effort efs; it knows {known}$"):
+            collection.search(query, 3, efs=5)
     with pytest.raises(TypeError, match="it has none"):
         exact.search(query, 3, rerank=5)
 
@@ -433,7 +434,7 @@ steps = st.lists(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps, st.sampled_from(["Flat", "LVQ8"]))
+@given(steps, st.sampled_from(["Flat", "LVQ8", "HNSW4,LVQ8", "QuIVer4"]))
 def test_any_sequence_of_changes_leaves_what_a_dict_would_hold(tmp_path_factory, steps, index):
     place = tmp_path_factory.mktemp("c") / "c"
     collection = Collection.open(place, dim=2, metric="l2", index=index)

@@ -34,8 +34,8 @@ def test_a_copy_holds_everything_and_is_a_collection_of_its_own(original, opened
 
 def test_a_copy_opens_without_building_an_index(original, monkeypatch, opened, documents, tmp_path):
     original.copy_to(tmp_path / "copy")
-    monkeypatch.setattr("inlay.collection.upkeep.new_index", lambda state, n: original._store._view.index)
-    monkeypatch.setattr("inlay.collection.upkeep.sample", None)
+    monkeypatch.setattr("inlay.collection.choice.new_index", lambda state, n: original._store._view.index)
+    monkeypatch.setattr("inlay.collection.choice.sample", None)
     check(opened(tmp_path / "copy"), documents)
 
 

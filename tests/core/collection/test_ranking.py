@@ -68,7 +68,7 @@ def test_no_cosine_is_beyond_one(rng):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("spec", ["Flat", "LVQ8", "LVQ4", "LVQ4x8"])
+@pytest.mark.parametrize("spec", ["Flat", "LVQ8", "LVQ4", "LVQ4x8", "HNSW16,LVQ8", "QuIVer16"])
 def test_the_order_is_exact_whatever_the_index(metric, spec, rng):
     vectors = rng.normal(size=(3000, 32)).astype(np.float32)
     seen = view(vectors, metric, spec)

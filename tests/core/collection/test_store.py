@@ -38,9 +38,9 @@ def agrees(collection, vectors, names):
 # What goes wrong
 
 
-@pytest.fixture
-def filled(opened, place, documents):
-    collection = opened(place, metric="l2", index="LVQ8")
+@pytest.fixture(params=["LVQ8", "HNSW8"])
+def filled(request, opened, place, documents):
+    collection = opened(place, metric="l2", index=request.param)
     collection.add(**documents(50))
     return collection
 
@@ -129,8 +129,9 @@ def test_an_interrupted_large_write_keeps_whole_chunks(opened, place, documents)
 # Threads
 
 
-def test_readers_always_find_k_while_a_writer_works(opened, place, documents):
-    collection = opened(place, metric="l2")
+@pytest.mark.parametrize("index", ["auto", "HNSW4,LVQ8"])
+def test_readers_always_find_k_while_a_writer_works(opened, place, documents, index):
+    collection = opened(place, metric="l2", index=index)
     everything = documents(400, dim=16)
     collection.add(**everything)
     stop = threading.Event()

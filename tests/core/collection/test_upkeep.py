@@ -1,4 +1,4 @@
-"""Snapshots can be missing, damaged or foreign; "auto" grows; waste is cleared away."""
+"""Snapshots can be missing, damaged or foreign; waste is cleared away."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inlay.collection import Collection, upkeep
+from inlay.collection import Collection, choice, upkeep
 from inlay.collection.database import DATABASE
 
 
@@ -21,11 +21,17 @@ def ids(hits):
     return [hit.id for hit in hits]
 
 
+@pytest.fixture(params=["LVQ8", "HNSW8,LVQ8", "QuIVer8"])
+def index(request):
+    """The index of a collection: a scan and both kinds of graph."""
+    return request.param
+
+
 @pytest.fixture
-def closed(tmp_path, documents):
+def closed(tmp_path, documents, index):
     """A collection on disk with a snapshot, and what it answers."""
     place = tmp_path / "collection"
-    with Collection.open(place, index="LVQ8", metric="l2") as collection:
+    with Collection.open(place, index=index, metric="l2") as collection:
         collection.add(**documents(300))
         collection.delete(["id7", "id8"])
         answers = ids(collection.search(documents(300)["vectors"][7], 20))
@@ -36,11 +42,10 @@ def closed(tmp_path, documents):
 def rebuilds(monkeypatch, opened, place, answers, documents):
     """Open, and return whether the index was built anew; the answers must be the same anyway."""
     built = []
-    monkeypatch.setattr(upkeep, "sample", lambda rows: built.append(len(rows)) or rows)
+    monkeypatch.setattr(choice, "sample", lambda rows: built.append(len(rows)) or rows)
     collection = opened(place)
     assert ids(collection.search(documents(300)["vectors"][7], 20)) == answers
     assert len(collection) == 298
-    assert collection.index == "LVQ8"
     return bool(built)
 
 
@@ -70,8 +75,10 @@ def test_a_cut_snapshot_is_ignored(monkeypatch, opened, closed, documents, size)
     assert rebuilds(monkeypatch, opened, *closed, documents)
 
 
-def test_a_snapshot_of_another_collection_is_ignored(monkeypatch, opened, closed, documents, tmp_path):
-    with Collection.open(tmp_path / "other", index="LVQ8", metric="l2") as other:
+def test_a_snapshot_of_another_collection_is_ignored(
+    monkeypatch, opened, closed, documents, tmp_path, index
+):
+    with Collection.open(tmp_path / "other", index=index, metric="l2") as other:
         other.add(**documents(300, seed=2))
         other.delete(["id7", "id8"])
     shutil.copy(saved(tmp_path / "other")[0], saved(closed[0])[0])
@@ -98,10 +105,10 @@ def test_an_index_of_another_kind_or_shape_is_no_snapshot(closed, documents):
     assert upkeep.load_snapshot(place, state) is not None
 
 
-def test_what_came_after_the_snapshot_is_made_up_for(opened, documents, tmp_path):
+def test_what_came_after_the_snapshot_is_made_up_for(opened, documents, tmp_path, index):
     place = tmp_path / "collection"
     everything = documents(400)
-    collection = opened(place, index="LVQ8", metric="l2")
+    collection = opened(place, index=index, metric="l2")
     collection.add(**{name: value[:300] for name, value in everything.items()})
     collection.snapshot()
     collection.add(**{name: value[300:] for name, value in everything.items()})
@@ -133,9 +140,12 @@ def test_snapshots_take_turns_and_an_unchanged_one_stays(opened, documents, tmp_
     assert second != first
 
 
-def test_a_snapshot_is_written_when_the_tail_is_long(monkeypatch, opened, documents, tmp_path):
-    monkeypatch.setattr(upkeep, "_TAIL_ROWS", 100)
-    collection = opened(tmp_path / "c")
+@pytest.mark.parametrize(
+    ("spec", "rows"), [("auto", "_TAIL_ROWS"), ("HNSW8", "_TAIL_ROWS_OF_GRAPH"), ("LVQ8", "_TAIL_ROWS")]
+)
+def test_a_snapshot_is_written_when_the_tail_is_long(monkeypatch, opened, documents, tmp_path, spec, rows):
+    monkeypatch.setattr(upkeep, rows, 100)
+    collection = opened(tmp_path / "c", index=spec)
     collection.add(**documents(100))
     assert saved(tmp_path / "c") == []
     collection.upsert(**documents(101))
@@ -155,41 +165,6 @@ def test_leftovers_are_removed_by_the_next_writer(closed):
     assert (place / "mine.txt").exists()
 
 
-def test_auto_is_exact_while_small_and_codes_beyond(monkeypatch, opened, place, documents):
-    monkeypatch.setattr(upkeep, "_SMALL", 200)
-    everything = documents(500, dim=32)
-    collection = opened(place, metric="l2")
-    collection.add(**{name: value[:200] for name, value in everything.items()})
-    assert collection.index == "Flat"
-    before = ids(collection.search(everything["vectors"][3], 50))
-    collection.add(**{name: value[200:201] for name, value in everything.items()})
-    assert collection.index == "LVQ8"
-    collection.delete(["id200"])
-    assert ids(collection.search(everything["vectors"][3], 50)) == before
-    collection.add(**{name: value[200:] for name, value in everything.items()})
-    exact = np.argsort(((everything["vectors"] - everything["vectors"][3]) ** 2).sum(1), kind="stable")
-    assert ids(collection.search(everything["vectors"][3], 10)) == [f"id{row}" for row in exact[:10]]
-    if place != ":memory:":
-        collection.close()
-        assert opened(place).index == "LVQ8"
-
-
-def test_auto_stays_exact_for_narrow_vectors(monkeypatch, opened, documents):
-    monkeypatch.setattr(upkeep, "_SMALL", 10)
-    collection = opened(dim=15)
-    collection.add(**documents(50, dim=15))
-    assert collection.index == "Flat"
-
-
-def test_a_spec_that_was_asked_for_is_kept_to(monkeypatch, opened, documents):
-    monkeypatch.setattr(upkeep, "_SMALL", 10)
-    for spec in ("Flat", "LVQ4", "LVQ4x4", "LVQ4x8", "LVQ8", "LVQ8x8"):
-        collection = opened(index=spec)
-        assert collection.index == spec
-        collection.add(**documents(50, dim=20))
-        assert collection.index == spec
-
-
 def test_an_index_taught_by_one_row_finds_what_one_taught_by_all_finds(opened, documents):
     everything = documents(3000, dim=64)
     everything["vectors"] += 1.0
@@ -206,10 +181,10 @@ def test_an_index_taught_by_one_row_finds_what_one_taught_by_all_finds(opened, d
             assert recall >= 0.99, spec
 
 
-def test_waste_is_cleared_away_and_everything_else_stays(monkeypatch, opened, place, documents):
+def test_waste_is_cleared_away_and_everything_else_stays(monkeypatch, opened, place, documents, index):
     monkeypatch.setattr(upkeep, "_WASTE_ROWS", 50)
     everything = documents(400)
-    collection = opened(place, metric="l2", index="LVQ8")
+    collection = opened(place, metric="l2", index=index)
     collection.add(**everything)
     collection.delete([f"id{i}" for i in range(0, 400, 5)])  # a fifth
     assert collection.stats()["removed"] == 80

@@ -83,7 +83,7 @@ def found_by(graph, rows, queries, k, ef, allowed=None, threads=1):
     before = graph.expanded, graph.evaluated
     bits = None if allowed is None else Bits(allowed)
     scorer = codec.scorer(queries, codes, threads)
-    distances, slots = search(graph, scorer, None, None, k, ef, 0, bits, None, 0, len(rows), threads)
+    distances, slots = search(graph, scorer, None, k, ef, 0, bits, None, 0, len(rows), threads)
     return distances, slots, graph.expanded - before[0], graph.evaluated - before[1]
 
 

@@ -41,7 +41,9 @@ def test_mending_makes_any_graph_whole(seed, kind, n, degree, share, crowded):
     # As many links are new as vertices, or groups of them that lead to each other, had no way to them.
     changed = after != places
     assert changed.sum() <= n - len(reached(places, start)) + 1
-    gained = [set(reference.links_of(after, slot)) - set(reference.links_of(places, slot)) for slot in range(n)]
+    gained = [
+        set(reference.links_of(after, slot)) - set(reference.links_of(places, slot)) for slot in range(n)
+    ]
     assert not set().union(*gained) & (reached(places, start) - {start})
     # Once is enough.
     again = mended(after, entries, rows_of(kind, n, 2, seed))
@@ -153,7 +155,8 @@ def test_healing_is_the_same_for_any_number_of_threads():
     rows = rows_of("numbers", 500, 3, 0)
     places, alive = tidy_places(500, 6, 0), np.arange(500) % 7 > 2
     one, many = (
-        heal(graph_of(places, [0]), pairs_of(rows, threads), Bits(alive), 1.0, 3, threads) for threads in (1, 4)
+        heal(graph_of(places, [0]), pairs_of(rows, threads), Bits(alive), 1.0, 3, threads)
+        for threads in (1, 4)
     )
     np.testing.assert_array_equal(places_of(one), places_of(many))
     np.testing.assert_array_equal(one.entries, many.entries)

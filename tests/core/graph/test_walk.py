@@ -2,7 +2,17 @@
 
 import numpy as np
 import pytest
-from core.graph.exact import any_places, apart_in, codes_of, found_by, graph_of, kinds, rows_of, seeds, tidy_places
+from core.graph.exact import (
+    any_places,
+    apart_in,
+    codes_of,
+    found_by,
+    graph_of,
+    kinds,
+    rows_of,
+    seeds,
+    tidy_places,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,7 +87,7 @@ def test_marks_of_hundreds_of_walks_never_meet():
     graph = graph_of(places, [0])
 
     def slots(n_rows):
-        return search(graph, scorer, None, None, 5, 9, 0, None, None, 0, n_rows, 1)[1]
+        return search(graph, scorer, None, 5, 9, 0, None, None, 0, n_rows, 1)[1]
 
     first = slots(400)
     for _ in range(600):

@@ -1,0 +1,176 @@
+"""Which index an "auto" collection has: by its size, and beyond scanning by what a graph finds among its rows.
+
+    exact     Flat                           while all floats are read in a fraction of a millisecond
+    scan      LVQ8                           while all codes are
+    graph     the first of GRAPHS that suits; if none does the scan stays, until there are twice as many rows
+
+FIGURES
+"""
+
+import functools
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..contents import FormatError
+from ..indexes import FlatIndex, Index, from_spec
+from ..indexes.navigable import NavigableIndex
+from .records import State
+from .vectors import F32, I64
+
+logger = logging.getLogger("inlay")
+
+AUTO = "auto"
+EXACT = "Flat"  # the index whose candidates need no second look
+# At 8 bits the candidates that are scored again hold the true nearest. 4 bits take two thirds of the time and
+# do as well on sentences and images, but in 200 tight clusters (384 dimensions) they found 58 %, 8 bits all.
+LARGE = "LVQ8"
+# The first is built in half the time and walks through a quarter of the bytes, but two bits a dimension do not
+# tell all rows apart. The other has 8, as the scan.
+GRAPHS = ("QuIVer32", "HNSW32,LVQ8")
+
+# In values, rows x dimensions, which is what a scan's time goes with:
+_EXACT = 4_000_000  # 10,000 rows of 384
+_SCANNED = 20_000_000  # 52,000 rows of 384
+_NARROW = 16  # dimensions below which codes save next to nothing
+
+_SAMPLE = 10_000  # rows to learn from; more would not change what is learned
+
+_EF = 160  # rows that a graph's search keeps in view: TODO
+# A graph is asked for the nearest of so many rows of its own, on a sample first and with less effort, as a walk
+# among few rows is easy. Of 2,000 neighbours, one in a hundred is beyond chance.
+_ASKED = 200
+_NEAREST = 10
+_TRIAL = 4096
+_TRIAL_EF = 64
+_TRIAL_SHARE = 0.99
+_SHARE = 0.98
+
+
+def new_index(state: State, n_rows: int) -> Index:
+    """Return an empty index of the kind that suits so many rows; for "auto" one that is built at once."""
+    assert state.dim is not None
+    spec = state.spec
+    if spec == AUTO:
+        spec = EXACT if state.dim < _NARROW or n_rows * state.dim <= _EXACT else LARGE
+    try:
+        return from_spec(spec, state.dim, state.metric)
+    except ValueError as error:  # it was tried before the collection was made
+        raise FormatError(f"the collection has the index {spec!r:.80}, unknown here: {error}") from None
+
+
+def suits(state: State, index: Index) -> bool:
+    """Tell whether an index may be that of the collection."""
+    specs = (EXACT, LARGE, *GRAPHS) if state.spec == AUTO else (new_index(state, 0).spec,)
+    return (index.dim, index.metric) == (state.dim, state.metric) and index.spec in specs
+
+
+def is_outgrown(state: State, index: Index, looked: int = 0) -> bool:
+    """Tell whether an "auto" collection needs another index than it has.
+
+    Parameters
+    ----------
+    state : State
+    index : Index
+    looked : int
+        How many rows there were when no graph suited.
+    """
+    if state.spec != AUTO or index.dim < _NARROW:
+        return False
+    size = len(index) * index.dim
+    if index.spec == LARGE:
+        return size > _SCANNED and len(index) >= 2 * looked
+    return index.spec == EXACT and size > _EXACT
+
+
+def is_graph(index: Index) -> bool:
+    """Tell whether a search of the index is a walk."""
+    return isinstance(index, NavigableIndex)
+
+
+# How hard to search
+
+
+def candidates(k: int) -> int:
+    """Return how many rows of an index that is not exact are scored again for the k nearest."""
+    return max(4 * k, 40)
+
+
+def check_effort(state: State, index: Index, names: Iterable[str]) -> None:
+    """Raise TypeError for efforts that neither the index knows nor any that "auto" turns to."""
+    known = set(index.EFFORT) | (_auto_effort() if state.spec == AUTO else set())
+    unknown = sorted(set(names) - known)
+    if unknown:
+        has = f"it knows {', '.join(sorted(known))}" if known else "it has none"
+        raise TypeError(f"an {index.spec} index has no effort {', '.join(unknown)}; {has}")
+
+
+@functools.cache
+def _auto_effort() -> set[str]:
+    return {name for spec in (LARGE, *GRAPHS) for name in from_spec(spec, _NARROW).EFFORT}
+
+
+def effort(index: Index, k: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the efforts for a search for k rows: those that the index knows."""
+    known = {name: value for name, value in given.items() if name in index.EFFORT}
+    return {"ef": max(_EF, 2 * k), **known} if is_graph(index) else known
+
+
+# Graphs that suit
+
+
+def spread(rows: I64, n: int) -> I64:
+    """Return at most n of the rows, evenly spread over all."""
+    return rows[:: max(1, -(-len(rows) // n))]
+
+
+def sample(rows: I64) -> I64:
+    """Return rows to learn from."""
+    return spread(rows, _SAMPLE)
+
+
+def trial_sample(rows: I64) -> I64:
+    """Return rows for `promising`."""
+    return spread(rows, _TRIAL)
+
+
+def asked(rows: I64) -> I64:
+    """Return rows for `finds_enough`."""
+    return spread(rows, _ASKED)
+
+
+def promising(state: State, rows: F32) -> Iterator[Index]:
+    """Yield the graphs that find their way among sample rows (n, dim): empty, but trained on them."""
+    assert state.dim is not None
+    exact = from_spec(EXACT, state.dim, state.metric)
+    ids = exact.add(rows, progress=False)
+    some = spread(ids, _ASKED)
+    for spec in GRAPHS:
+        graph = from_spec(spec, state.dim, state.metric)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # codes that tell rows apart badly: that shows below
+            graph.train(rows, progress=False)
+        graph.add(rows, ids, progress=False)
+        share = _share_found(graph, exact, some, rows[some], _TRIAL_EF)
+        logger.info("%s finds %.1f %% of the nearest among %d rows", spec, 100 * share, len(rows))
+        if share >= _TRIAL_SHARE:
+            graph.reset()
+            yield graph
+
+
+def finds_enough(graph: Index, scan: Index, ids: I64, rows: F32) -> bool:
+    """Tell whether a graph answers as the scan of the same rows does, asked for what is near some of them."""
+    share = _share_found(graph, scan, ids, rows, _EF)
+    logger.info("%s finds %.1f %% of what %s finds in %d rows", graph.spec, 100 * share, scan.spec, len(scan))
+    return share >= _SHARE
+
+
+def _share_found(graph: Index, scan: Index, ids: I64, rows: F32, ef: int) -> float:
+    """Return which part of the nearest of each row, itself aside, is among a graph's candidates."""
+    _, near = scan.search(rows, 1 + _NEAREST)
+    _, found = graph.search(rows, candidates(1 + _NEAREST), ef=ef)
+    there = (near[:, :, None] == found[:, None, :]).any(axis=2)
+    return float(there[near != ids[:, None]].mean())

@@ -1,0 +1,220 @@
+"""Whatever is done to an index that walks a graph, its graph stays whole, and the same steps give the same."""
+
+import numpy as np
+import pytest
+from core.indexes.forms import Form, gaussian
+from core.indexes.graphs import GRAPHS, HARD, NARROW, clustered, low_rank, nearest, recall
+from core.indexes.test_changes import copy_of
+
+from inlay.kernels import table
+
+DIM = 12
+ALL = GRAPHS + NARROW
+# Some of these rows are just what two bits a dimension do not tell apart.
+pytestmark = pytest.mark.filterwarnings("ignore:two bits a dimension:UserWarning")
+
+
+@pytest.fixture(params=ALL, ids=str)
+def form(request):
+    return request.param
+
+
+def is_whole(index):
+    """No vertex is out of reach; where not all of the last ones were looked after, nothing else is wrong."""
+    faults = index.check()
+    if index._graph.unmended * 16 < len(index._graph):
+        faults = [fault for fault in faults if "no link to" not in fault and "be reached" not in fault]
+    assert faults == []
+    return True
+
+
+@pytest.mark.parametrize("kind", HARD)
+def test_every_build_is_whole(form, kind):
+    degree = form.untrained(DIM).degree
+    for n in {0, 1, 2, degree - 1, degree, degree + 1, degree + 2, 33, 500}:
+        index = form.untrained(DIM)
+        index.add(HARD[kind](n, DIM))
+        assert index.check() == []
+        assert len(index) == n
+        assert copy_of(index).check() == []
+        found = index.search(gaussian(2, DIM), n + 2)[1]
+        assert (np.sort(found[:, :n]) == np.arange(n)).all()
+        assert (found[:, n:] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "n"), [("equal", 1000), ("zeros", 1000), ("copies", 6000), ("far apart", 2000)]
+)
+def test_many_rows_that_are_hard_on_a_graph(kind, n):
+    for form in (ALL[0], ALL[3], ALL[-1]):
+        index = form.untrained(DIM, "l2")
+        index.add(HARD[kind](n, DIM))
+        assert index.check() == []
+        rows = HARD[kind](n, DIM)
+        distances, ids = index.search(rows[[5, n - 1]], 10, ef=16)
+        assert (ids >= 0).all()
+        assert all(len(set(line)) == 10 for line in ids.tolist())
+        if kind != "far apart" and form.exact:
+            np.testing.assert_array_equal(distances, 0)
+
+
+@pytest.mark.parametrize("kind", HARD)
+def test_pieces_removal_and_replacement_leave_it_whole(form, kind):
+    rng = np.random.default_rng(0)
+    rows = HARD[kind](900, DIM)
+    index = form.untrained(DIM)
+    index.train(rows)
+    done = 0
+    for size in (1, 1, 2, 5, 30, 1, 60, 200, 10, 90):
+        index.add(rows[done : done + size])
+        done += size
+        assert is_whole(index)
+    # Buried rows stay in the graph, until a fifth of all are.
+    assert index.remove(rng.permutation(done)[:40]) == 40
+    assert index._ids.n_slots == done
+    assert is_whole(index)
+    index.remove(index.ids[rng.random(len(index)) < 0.3])
+    assert index._ids.n_slots == len(index)
+    assert index.check() == []
+    copy = copy_of(index)
+    assert copy.check() == []
+    index.upsert(rows[400:600], np.arange(300, 500))
+    assert is_whole(index)
+    index.remove(index.ids[::9])
+    index.compact()
+    assert index._ids.n_slots == len(index)
+    assert index.check() == []
+    index.add(rows[600:])
+    assert index.check() == []
+    index = copy_of(index)
+    index.add(rows[:200])
+    assert index.check() == []
+
+
+def test_the_entries_may_go(form):
+    rows = low_rank(700, DIM)
+    index = form.filled(rows)
+    for turn in range(3):
+        entries = index._graph.entries
+        gone = index._ids.array[entries]
+        assert index.remove(gone) == len(entries)
+        assert is_whole(index)
+        found = index.search(rows, 5, ef=700)[1]
+        assert not np.isin(found, gone).any()
+        index.compact()
+        assert index.check() == []
+        assert len(index._graph.entries) > 10
+        index.add(rows[: 100 * turn])
+        assert is_whole(index)
+
+
+def test_all_may_go_and_others_come(form, metric):
+    rows = low_rank(300, DIM)
+    index = form.filled(rows, metric)
+    for turn in range(2):
+        for gone in np.array_split(np.random.default_rng(turn).permutation(index.ids), 4):
+            index.remove(gone)
+            assert is_whole(index)
+        assert (len(index), index._ids.n_slots, index.check()) == (0, 0, [])
+        assert (index.search(rows[:2], 3)[1] == -1).all()
+        ids = index.add(rows)
+        assert index.check() == []
+        distances, found = index.search(rows[7], 3, ef=300)
+        assert found[0, 0] == ids[7] or metric == "ip"
+        assert np.isfinite(distances).all()
+
+
+# The same, whatever else
+
+
+def same_bytes(make):
+    """What several ways of making give, as bytes; they are all the same."""
+    made = [index.to_bytes() for index in make]
+    assert all(one == made[0] for one in made[1:])
+    return made[0]
+
+
+def in_pieces(form, rows, metric):
+    index = form.untrained(DIM, metric)
+    for first, last in ((0, 700), (700, 703), (703, 1100)):
+        index.add(rows[first:last])
+    index.remove(np.arange(100, 130))
+    index.upsert(rows[:20] + 1, np.arange(1090, 1110))
+    index.remove(np.arange(300, 800))
+    return index
+
+
+@pytest.fixture(params=[str(form) for form in GRAPHS])
+def steady(request):
+    return next(form for form in GRAPHS if str(form) == request.param)
+
+
+def test_threads_do_not_show_in_the_file(steady, metric, threads):
+    rows = low_rank(1100, DIM)
+
+    def made():
+        for n in (1, 2, 4):
+            threads(n)
+            yield in_pieces(steady, rows, metric)
+
+    data = same_bytes(made())
+    seeded = Form(steady.spec, {**steady.options, "seed": 1})
+    assert in_pieces(seeded, rows, metric).to_bytes() != data
+
+
+@pytest.mark.parametrize(
+    "form", [form for form in GRAPHS if "QuIVer" in str(form) or "LVQ" in str(form)], ids=str
+)
+def test_the_cpu_does_not_show_in_the_file(form, metric):
+    rows = low_rank(1100, DIM)
+    before = table.level()
+
+    def made():
+        for level in table.levels():
+            table.set_level(level)
+            yield in_pieces(form, rows, metric)
+
+    try:
+        same_bytes(made())
+    finally:
+        table.set_level(before)
+
+
+def test_added_in_the_same_pieces_and_saved_between_it_is_the_same(steady):
+    rows = low_rank(1100, DIM)
+
+    def made():
+        yield in_pieces(steady, rows, "l2")
+        index = steady.untrained(DIM)
+        for first, last in ((0, 700), (700, 703), (703, 1100)):
+            index = copy_of(index)
+            index.add(rows[first:last])
+        index.remove(np.arange(100, 130))
+        index = copy_of(index)
+        index.upsert(rows[:20] + 1, np.arange(1090, 1110))
+        index = copy_of(index)
+        index.remove(np.arange(300, 800))
+        yield index
+
+    same_bytes(made())
+
+
+@pytest.mark.parametrize("spec", ["HNSW16", "HNSW16,LVQ8", "QuIVer16"])
+def test_the_order_of_rows_costs_no_recall(spec):
+    """2,000 rows of 32 dimensions, low-rank or in 20 clusters, in three orders; all of a beam of 48."""
+    form = Form(spec)
+    for rows, floor in (
+        (low_rank(2250, 32, seed=3), 0.95),
+        (clustered(2250, 32, seed=3), 0.8 if spec == "QuIVer16" else 0.95),
+    ):
+        queries, rows = rows[::9], np.delete(rows, np.s_[::9], axis=0)
+        recalls = []
+        for order in (np.arange(2000), np.random.default_rng(0).permutation(2000), np.argsort(rows[:, 0])):
+            index = form.untrained(32)
+            index.add(rows[order])
+            assert index.check() == []
+            recalls.append(
+                recall(index, queries, np.argsort(order)[nearest(rows, queries, 10)], ef=48, rerank=48)
+            )
+        assert max(recalls) - min(recalls) <= 0.01, recalls
+        assert min(recalls) >= floor, recalls
