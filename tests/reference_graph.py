@@ -1,8 +1,9 @@
 """The specification of the graph: how it is walked, how links are chosen and made, in plain Python.
 
-Distances are functions (a slot or a query, slots) -> float32 array, smaller is nearer. A walk and a choice
-depend on nothing but comparisons of them, so with exact distances the package gives the same links and the
-same results. Links are rows of places: slots first, then NONE.
+Distances are functions (slot, slots) -> float32 array, smaller is nearer. A walk and a choice depend on
+nothing but comparisons of them, so with exact distances the package gives the same links and the same
+results. `occlusion` is None where they are negated inner products. Links are rows of places: slots first,
+then NONE.
 """
 
 from bisect import insort
@@ -42,8 +43,8 @@ def walk(
 ) -> tuple[Found, int, int]:
     """Return the `most` nearest that a walk finds, how many it expanded, how many it scored.
 
-    Three vertices are under way: the next is chosen before what the links of the last one bring is scored, and
-    that comes a step later.
+    Three vertices are under way: the next is chosen before what the links of the last one bring is scored,
+    and that comes a step later.
     """
     n, seen, expanded = len(places), set[int](), set[int]()
     beam: Found = []
@@ -79,24 +80,38 @@ def walk(
         waiting = fresh
 
 
-def choose(found: Found, degree: int, occlusion: float, apart: Apart) -> tuple[list[int], list[int]]:
-    """Return (links that passed the diversity test, links that fill up), from what was found, nearest first."""
+def shadows(distance: float, further: float, gap: float, occlusion: float | None) -> bool:
+    """Return whether one at a distance hides one further away, with such a gap between the two."""
+    if occlusion is None:
+        return gap < further
+    # What equals the vertex itself stands in the way of its equals alone.
+    return bool(np.float32(occlusion) * max(gap, 0) <= max(further, 0)) if distance > 0 else gap <= 0
+
+
+def choose(found: Found, degree: int, occlusion: float | None, apart: Apart) -> tuple[list[int], list[int]]:
+    """Return (links that passed the diversity test, links that fill up) of what was found, nearest first."""
     if len(found) <= degree:
         return [slot for _, slot in found], []
-    left = [(max(np.float32(distance), np.float32(0)), slot) for distance, slot in found]
+    left = [(np.float32(distance), slot) for distance, slot in found]
     kept: list[int] = []
-    skipped: list[tuple[np.float32, int]] = []
+    skipped: Found = []
     while left and len(kept) < degree:
         distance, slot = left.pop(0)
         kept.append(slot)
-        between = np.maximum(apart(slot, [other for _, other in left]), 0) if left else []
+        gaps = apart(slot, [other for _, other in left]) if left else []
         rest = []
-        for candidate, gap in zip(left, between, strict=True):
-            # What equals the vertex itself stands in the way of its equals alone.
-            shadowed = np.float32(occlusion) * gap <= candidate[0] if distance > 0 else gap == 0
-            (skipped if shadowed else rest).append(candidate)
+        for candidate, gap in zip(left, gaps, strict=True):
+            (skipped if shadows(distance, candidate[0], gap, occlusion) else rest).append(candidate)
         left = rest
-    return kept, [slot for _, slot in sorted(skipped)][: degree - len(kept)]
+    least = -np.inf if occlusion is None else 0
+    fill = sorted((max(distance, least), slot) for distance, slot in skipped)
+    return kept, [slot for _, slot in fill][: degree - len(kept)]
+
+
+def chosen(found: Found, degree: int, occlusion: float | None, apart: Apart) -> list[int]:
+    """Return the links of a vertex, of what was found, nearest first."""
+    kept, fill = choose(found, degree, occlusion, apart)
+    return kept + fill
 
 
 def nearest(slot: int, others: Sequence[int], apart: Apart) -> Found:
@@ -110,7 +125,7 @@ def put(places: U32, slot: int, links: Sequence[int]) -> None:
 
 
 def link(
-    places: U32, entries: U32, first: int, ef: int, occlusion: float, seed: int, apart: Apart
+    places: U32, entries: U32, first: int, ef: int, occlusion: float | None, seed: int, apart: Apart
 ) -> tuple[U32, U32]:
     """Return (places, entries) of a graph whose vertices from `first` on were linked in rounds."""
     places = places.copy()
@@ -133,7 +148,7 @@ def link(
                 found = nearest(slot, [other for other in members if other != slot], apart)
             else:
                 found = walk(before, entries, lambda slots, slot=slot: apart(slot, slots), ef)[0]
-            put(places, slot, sum(choose(found, degree, occlusion, apart), []))
+            put(places, slot, chosen(found, degree, occlusion, apart))
         offers: dict[int, list[int]] = {}
         for slot in sorted(members):
             for to in links_of(places, slot):
@@ -142,7 +157,7 @@ def link(
             has = links_of(places, to)
             wanted = has + [slot for slot in offered if slot not in has]
             if len(wanted) > degree:
-                wanted = sum(choose(nearest(to, wanted, apart), degree, occlusion, apart), [])
+                wanted = chosen(nearest(to, wanted, apart), degree, occlusion, apart)
             put(places, to, wanted)
         done += size
     if entries_of(n) >= 2 * len(entries):
@@ -150,8 +165,8 @@ def link(
     return places, entries
 
 
-def heal(places: U32, alive: npt.NDArray[np.bool_], occlusion: float, apart: Apart) -> U32:
-    """Return places without links from live vertices to dead ones, as they are before `mend` looks at them."""
+def heal(places: U32, alive: npt.NDArray[np.bool_], occlusion: float | None, apart: Apart) -> U32:
+    """Return places without links from live vertices to dead ones, before `mend` looks at them."""
     healed = places.copy()
     for slot in np.flatnonzero(alive).tolist():
         links = links_of(places, slot)
@@ -161,6 +176,6 @@ def heal(places: U32, alive: npt.NDArray[np.bool_], occlusion: float, apart: Apa
         for to in links:
             candidates += [to] if alive[to] else links_of(places, to)
         wanted = {other for other in candidates if alive[other] and other != slot}
-        chosen = choose(nearest(slot, sorted(wanted), apart), places.shape[1], occlusion, apart)
-        put(healed, slot, sum(chosen, []))
+        found = nearest(slot, sorted(wanted), apart)
+        put(healed, slot, chosen(found, places.shape[1], occlusion, apart))
     return healed

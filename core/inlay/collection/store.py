@@ -30,7 +30,7 @@ import numpy as np
 
 from ..contents import FormatError
 from ..parallel.lock import SharedLock
-from . import choice, disk, upkeep
+from . import disk, upkeep
 from .database import DATABASE, Database, Durability, WriterLock, claim, leave_open, open_folder
 from .records import Reader, Record, State, Writer
 from .vectors import I64, FileVectors, MemoryVectors, Slots, Vectors
@@ -165,13 +165,13 @@ class Store:
         if view is None or view.index is None or view.state.generation != state.generation:
             self._view = self._loaded(reader, state, view)
             return
-        if self.read_only and view.state.snapshot != state.snapshot and choice.is_outgrown(state, view.index):
+        following = replace(view, state=state)
+        if self.read_only and following.is_outgrown and view.state.snapshot_crc != state.snapshot_crc:
             self._view = self._loaded(reader, state, None)  # with the index that the writer has built
             return
         gone = reader.gone(view.state.removed)
         added = np.setdiff1d(np.arange(view.state.next_row, state.next_row), gone)
         added = added[~view.index.contains(added)]  # what was broken off may be done in part
-        following = replace(view, state=state)
         bring(following, view.index, added)
         view.index.remove(gone)
         self._view = following
@@ -193,8 +193,7 @@ class Store:
         if before is not None and before.index is not None:
             index, looked = before.index, before.looked
         elif self.folder is not None and (saved := upkeep.load_snapshot(self.folder, state)) is not None:
-            # A scan of so many rows was saved because no graph suited them.
-            index, looked = saved, len(saved) if choice.is_outgrown(state, saved) else 0
+            index, looked = saved, len(saved)  # if it is a scan, no graph suited so many
         else:
             return built(view, live)
         there = index.ids
@@ -314,7 +313,7 @@ class Store:
             if upkeep.is_wasteful(view.state):
                 self._renew(view, writer, self._live(view, writer))
                 view = self._present()
-            while view.index is not None and choice.is_outgrown(view.state, view.index, view.looked):
+            while view.is_outgrown:
                 view = grown(view)  # beside the one that serves
                 with self._shared.exclusive():
                     self._view = view

@@ -30,7 +30,7 @@ class View:
     index : Index or None
         Holds exactly the rows of the documents. None like `vectors`.
     looked : int
-        How many documents there were when a graph was last looked for in vain.
+        With how many documents scanning was found to be better than any graph.
     """
 
     state: State
@@ -58,6 +58,13 @@ class View:
             "index_bytes_hot": 0 if index is None else index.nbytes_hot,
             "vector_bytes": state.n_slots * (state.dim or 0) * 4,
         }
+
+    @property
+    def is_outgrown(self) -> bool:
+        """Whether the documents need another index."""
+        if self.index is None:
+            return False
+        return choice.is_outgrown(self.state, self.index, self.state.n_live, self.looked)
 
     def vectors_of(self, rows: I64) -> F32:
         """Return the vectors of rows that there are, (n, dim)."""
@@ -123,4 +130,4 @@ def grown(view: View) -> View:
 
 def _with(view: View, index: Index) -> View:
     # The snapshot there may be is not of this index.
-    return replace(view, state=replace(view.state, snapshot=None), index=index)
+    return replace(view, state=replace(view.state, snapshot=None), index=index, looked=0)

@@ -50,7 +50,7 @@ cdef class Graph:
     entries : ndarray of uint32
         Where walks begin.
     expanded, evaluated, walks : int
-        How many vertices all walks so far have expanded (looked at the links of) and evaluated (scored).
+        How many vertices all searches so far have expanded (looked at the links of) and evaluated (scored).
     """
 
     def __init__(self, Py_ssize_t degree):
@@ -96,10 +96,12 @@ cdef class Graph:
         return walkers
 
     cdef void put_back(self, Walkers walkers, Py_ssize_t walks):
-        expanded, evaluated = walkers.counts
-        self.expanded += expanded
-        self.evaluated += evaluated
-        self.walks += walks
+        # After so many walks of searches; others are not counted.
+        if walks:
+            expanded, evaluated = walkers.counts
+            self.expanded += expanded
+            self.evaluated += evaluated
+            self.walks += walks
         if len(self.idle) < IDLE and walkers.n >= len(self.table):
             self.idle.append(walkers)
 

@@ -246,4 +246,5 @@ def heal(
     living = np.flatnonzero(np.unpackbits(alive.array.view(np.uint8), count=n, bitorder="little"))
     healed.entries = sampled_entries(living.astype(np.uint32), seed)
     mend(healed, pairs, alive)
+    healed.expanded, healed.evaluated, healed.walks = graph.expanded, graph.evaluated, graph.walks
     return healed

@@ -153,7 +153,8 @@ class NavigableIndex(Index):
             n = len(self._squares)
             self._squares.own()
             self._squares.resize(n + len(rows))
-            self._squares.rows[n:] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+            with np.errstate(over="ignore"):  # beyond float32 is as good as infinite
+                self._squares.rows[n:] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
 
     def _truncate(self, n: int) -> None:
         for _, codes in self._parts:
@@ -248,8 +249,9 @@ class NavigableIndex(Index):
     def _bytes(self, *, cold: bool) -> int:
         total = self._parts[0][1].nbytes(cold=cold)
         if cold:
-            squares = 0 if self._squares is None else self._squares.nbytes
-            return total + squares + sum(codes.nbytes(cold=False) for _, codes in self._parts[1:])
+            total += 0 if self._squares is None else self._squares.nbytes
+            rest = [codes for _, codes in self._parts[1:]]
+            return total + sum(codes.nbytes(cold=True) + codes.nbytes(cold=False) for codes in rest)
         return total + self._graph.nbytes
 
     # Files

@@ -75,9 +75,7 @@ def test_a_cut_snapshot_is_ignored(monkeypatch, opened, closed, documents, size)
     assert rebuilds(monkeypatch, opened, *closed, documents)
 
 
-def test_a_snapshot_of_another_collection_is_ignored(
-    monkeypatch, opened, closed, documents, tmp_path, index
-):
+def test_a_snapshot_of_another_collection_is_ignored(monkeypatch, opened, closed, documents, tmp_path, index):
     with Collection.open(tmp_path / "other", index=index, metric="l2") as other:
         other.add(**documents(300, seed=2))
         other.delete(["id7", "id8"])

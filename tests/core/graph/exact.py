@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from inlay.codecs.plain import PlainCodec
 from inlay.graph.graph import Graph
+from inlay.graph.inner import InnerPairs
 from inlay.graph.search import search
 from inlay.ids import Bits
 from reference_graph import NONE, Apart
@@ -29,8 +30,10 @@ def rows_of(kind: str, n: int, dim: int, seed: int) -> np.ndarray:
     return made[kind]().astype(np.float32)
 
 
-def apart_in(rows: np.ndarray) -> Apart:
-    """The distances of a row from others."""
+def apart_in(rows: np.ndarray, inner: bool = False) -> Apart:
+    """The distances of a row from others, or the negated inner products."""
+    if inner:
+        return lambda slot, others: -(rows[list(others)] @ rows[slot])
     return lambda slot, others: np.square(rows[list(others)] - rows[slot]).sum(axis=1, dtype=np.float32)
 
 
@@ -40,9 +43,10 @@ def codes_of(rows: np.ndarray):
     return codec, codec.encode(rows)
 
 
-def pairs_of(rows: np.ndarray, threads: int = 1):
+def pairs_of(rows: np.ndarray, threads: int = 1, inner: bool = False):
     codec, codes = codes_of(rows)
-    return codec.pairs(codes, threads)
+    pairs = codec.pairs(codes, threads)
+    return InnerPairs(pairs, np.square(rows).sum(axis=1, dtype=np.float32), threads) if inner else pairs
 
 
 def graph_of(places: np.ndarray, entries: Sequence[int]) -> Graph:

@@ -126,8 +126,9 @@ def test_healing_leads_past_the_dead(seed, kind, n, degree, share, data):
     alive = rng.random(n) < share
     alive[rng.integers(n)] = True
     graph = graph_of(places, [0])
-    occlusion = data.draw(st.sampled_from([1.0, 1.2]))
-    healed = heal(graph, pairs_of(rows, 2), Bits(alive), occlusion, seed, 2)
+    occlusion = data.draw(st.sampled_from([1.0, 1.2, None]))
+    pairs = pairs_of(rows, 2, occlusion is None)
+    healed = heal(graph, pairs, Bits(alive), occlusion or 1.0, seed, 2)
     np.testing.assert_array_equal(places_of(graph), places)
     assert alive[healed.entries].all()
     assert len(set(healed.entries.tolist())) == len(healed.entries) == max(1, int(alive.sum() ** 0.5))
@@ -141,7 +142,7 @@ def test_healing_leads_past_the_dead(seed, kind, n, degree, share, data):
     left[there] = names[after[alive][there]]
     assert graph_of(left, names[healed.entries]).check() == []
     # Links that a way needed aside, they are those that the rule gives.
-    expected = reference.heal(places, alive, occlusion, apart_in(rows))
+    expected = reference.heal(places, alive, occlusion, apart_in(rows, occlusion is None))
     start = int(healed.entries[0])
     live = set(np.flatnonzero(alive).tolist())
     whole = reached(expected, start) == live and (start in expected[alive] or len(live) == 1)

@@ -1,4 +1,4 @@
-"""A search is a walk, or a look at every allowed row; filters, ties and the last word are honoured by both."""
+"""A search is a walk, or a look at every allowed row; both honour filters, ties and the last word."""
 
 import numpy as np
 import pytest
@@ -117,18 +117,18 @@ def test_ties_go_to_the_lower_id_wherever_the_rows_lie():
 
 
 def two_words(rows, noise):
-    """A rough scorer and an exact one of the same rows, and what the rough one sees."""
+    """A codec and codes of roughly these rows, and the same of the rows themselves."""
     rough = np.round(rows + np.random.default_rng(0).integers(-noise, noise + 1, rows.shape)).astype(
         np.float32
     )
-    return rough, *codes_of(rough), *codes_of(rows)
+    return *codes_of(rough), *codes_of(rows)
 
 
 @pytest.mark.parametrize("n", [20, 700])
 @pytest.mark.parametrize("ef", [8, 20])
 def test_the_last_word_is_had_by_the_last(n, ef):
     rows, queries = rows_of("numbers", n, 4, 0), rows_of("numbers", 6, 4, 1)
-    rough, codec, codes, exact_codec, exact_codes = two_words(rows, 2)
+    codec, codes, exact_codec, exact_codes = two_words(rows, 2)
     graph = graph_of(tidy_places(n, 5, 0), range(5))
     near, last = codec.scorer(queries, codes, 1), exact_codec.scorer(queries, exact_codes, 1)
     for k in (1, 4, 8):
@@ -171,9 +171,7 @@ def test_infinite_scores_are_results_all_the_same():
     rows = np.full((n, 2), 3e38, np.float32)
     codes = codec.encode(rows)
     graph = graph_of(tidy_places(n, 4, 0), [0])
-    distances, slots = search(
-        graph, codec.scorer(-rows[:2], codes, 1), None, 6, 6, 0, None, None, 0, n, 1
-    )
+    distances, slots = search(graph, codec.scorer(-rows[:2], codes, 1), None, 6, 6, 0, None, None, 0, n, 1)
     assert (distances == np.inf).all()
     assert ((slots >= 0) & (slots < n)).all()
     assert all(len(set(line)) == 6 for line in slots.tolist())

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from core.indexes.forms import FORMS, WIDEST, Form, gaussian, values
+from core.indexes.forms import FORMS, WIDEST, Form, gaussian, lengths_one
 
 import inlay
 
@@ -64,9 +64,14 @@ HARD: dict[str, Callable[[int, int], np.ndarray]] = {
 
 
 def nearest(rows: np.ndarray, queries: np.ndarray, k: int, metric: str = "l2") -> np.ndarray:
-    """The k nearest rows of each query by definition, (n_queries, k)."""
-    sign = 1 if metric == "l2" else -1
-    found: np.ndarray = np.argsort(sign * values(queries, rows, metric), axis=1, kind="stable")[:, :k]
+    """The k nearest rows of each query, (n_queries, k)."""
+    queries, rows = np.asarray(queries, np.float64), np.asarray(rows, np.float64)
+    if metric == "cosine":
+        rows = lengths_one(rows)
+    scores = -(queries @ rows.T)
+    if metric == "l2":
+        scores = 2 * scores + np.square(rows).sum(axis=1)
+    found: np.ndarray = np.argsort(scores, axis=1, kind="stable")[:, :k]
     return found
 
 
