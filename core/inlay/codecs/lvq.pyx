@@ -261,7 +261,9 @@ cdef class LVQCodec(Codec):
         if not self.is_trained:
             return {"trained": False}, {}
         fields, sums = self.drift.state()
-        return {"trained": True, "drift": fields}, {
+        # Where rotation is no option of the index, a file has to say that training dropped it.
+        dropped = {"rotated": False} if self.layout == "rows" and self.rotation is None else {}
+        return {"trained": True, "drift": fields, **dropped}, {
             "centre": self.centre, "means": self.means, "drift_sums": sums,
         }
 
@@ -277,6 +279,9 @@ cdef class LVQCodec(Codec):
         for name, array in (("centre", centre), ("means", means), ("drift_sums", sums)):
             if not np.isfinite(array).all():
                 raise sections.fault(name, "holds a NaN or infinite value")
+        if self.layout == "rows" and "rotated" in header and not field(header, "rotated", bool):
+            self.rotation = None
+        self.may_drop_rotation = False if self.layout == "rows" else self.may_drop_rotation
         drift = Drift.restored(field(header, "drift", dict), sums)
         self.frame, self.drift = Frame(self.rotation, np.array(centre), np.array(means)), drift
 
