@@ -227,6 +227,7 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("inlay-HNSW32,LVQ8", Inlay, ("HNSW32,LVQ8",), EF, scans=False),
     Contender("inlay-HNSW32,LVQ4x8", Inlay, ("HNSW32,LVQ4x8",), EF, scans=False),
     Contender("inlay-QuIVer32", Inlay, ("QuIVer32",), EF, scans=False),
+    Contender("inlay-SymQG32", Inlay, ("SymQG32",), EF, scans=False),
     Contender("faiss-Flat", Faiss, ("Flat",), as_it_is),
     Contender("faiss-SQ4", Faiss, ("SQ4",), as_it_is),
     Contender("faiss-SQ8", Faiss, ("SQ8",), as_it_is),

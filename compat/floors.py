@@ -9,6 +9,7 @@ The data is made in code from the seed and shape in the file: the same question 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,9 @@ from compat.data import METRICS, DataSet, Metric, recall
 from compat.report import share, table
 
 FILE = Path(__file__).with_name("floors.toml")
-SPECS = ("Flat", "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8")
+SCANS = ("LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8")
+GRAPHS = ("HNSW32", "HNSW32,LVQ8", "QuIVer32", "SymQG32")
+SPECS = ("Flat", *SCANS, *GRAPHS)
 EFFORTS: dict[str, dict[str, int]] = {"default": {}, "scan": {"rerank": 0}}
 
 Question = tuple[str, Metric, str, str]  # data, metric, spec, effort
@@ -60,6 +63,11 @@ def built(data: DataSet, spec: str) -> inlay.Index:
     return index
 
 
+def efforts(spec: str) -> tuple[str, ...]:
+    """Return the efforts that a form is asked with: all where a first level scans, else the default."""
+    return tuple(EFFORTS) if spec in SCANS else ("default",)
+
+
 def measured(data: DataSet, index: inlay.Index, effort: str) -> float:
     """Return the recall of an index at an effort."""
     k = stated()["k"]
@@ -80,7 +88,7 @@ def everything() -> dict[Question, float]:
                 data = prepared(name, metric, Path(folder))
                 for spec in SPECS:
                     index = built(data, spec)
-                    for effort in ("default",) if spec == "Flat" else EFFORTS:
+                    for effort in efforts(spec):
                         found[name, metric, spec, effort] = measured(data, index, effort)
     return found
 
@@ -93,7 +101,7 @@ def lines(found: dict[Question, float]) -> Iterator[str]:
             values = {question[3]: found[question] for question in questions}
             slack = {effort: 0.0 if spec == "Flat" else margin(value) for effort, value in values.items()}
             inner = ", ".join(f"{effort} = {value - slack[effort]:.3f}" for effort, value in values.items())
-            yield f"{spec} = {{ {inner} }}"
+            yield f"{json.dumps(spec) if ',' in spec else spec} = {{ {inner} }}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ HOUSE = (
     ("indexes",),
     ("codecs",),
     ("graph",),
-    ("clusters", "rotation", "ids", "file", "contents", "tables", "arrays", "scorer", "progress"),
+    ("clusters", "rotation", "ids", "file", "contents", "tables", "arrays", "scorer", "results", "progress"),
     ("parallel", "kernels"),
 )
 FLOOR = {name: number for number, names in enumerate(HOUSE) for name in names}

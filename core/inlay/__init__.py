@@ -3,7 +3,16 @@
 from .collection import Collection, Hit, Record
 from .contents import FormatError
 from .ids import IdFilter
-from .indexes import FlatIndex, GraphIndex, Index, LVQIndex, QuIVerIndex, from_spec, load
+from .indexes import (
+    FlatIndex,
+    GraphIndex,
+    Index,
+    LVQIndex,
+    QuIVerIndex,
+    SymphonyQGIndex,
+    from_spec,
+    load,
+)
 from .parallel.crew import get_num_threads, set_num_threads
 
 __all__ = [
@@ -17,6 +26,7 @@ __all__ = [
     "LVQIndex",
     "QuIVerIndex",
     "Record",
+    "SymphonyQGIndex",
     "from_spec",
     "get_num_threads",
     "load",

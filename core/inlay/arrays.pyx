@@ -14,6 +14,7 @@ from libc.math cimport sqrt
 from libc.stdint cimport uint8_t, uint32_t
 from libcpp.vector cimport vector
 
+from .kernels.table cimport dot
 from .parallel.crew cimport split
 
 
@@ -127,23 +128,14 @@ cdef struct Scaling:
 
 
 cdef void scale_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
-    # Eight sums a row, so that one addition need not wait for the last.
     cdef Scaling* job = <Scaling*>context
     cdef const float* x
     cdef float* y
-    cdef double[8] sums
     cdef double total, scale
-    cdef size_t row, i, j, dim = job.dim
+    cdef size_t row, i, dim = job.dim
     for row in range(begin, end):
         x, y = job.rows + row * dim, job.out + row * dim
-        for j in range(8):
-            sums[j] = 0.0
-        for i in range(dim // 8):
-            for j in range(8):
-                sums[j] += <double>x[8 * i + j] * x[8 * i + j]
-        for i in range(dim // 8 * 8, dim):
-            sums[0] += <double>x[i] * x[i]
-        total = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]))
+        total = dot(x, x, dim)
         scale = 1.0 / sqrt(total) if total > 0.0 else 0.0
         for i in range(dim):
             y[i] = <float>(x[i] * scale)

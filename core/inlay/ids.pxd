@@ -1,6 +1,6 @@
 """The bits of a filter as kernels read them."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef class Bits:
@@ -9,3 +9,7 @@ cdef class Bits:
     cdef readonly Py_ssize_t count
     cdef readonly object array
     cdef const uint64_t[::1] words
+
+
+cdef inline bint is_in(const uint64_t* words, uint32_t slot) noexcept nogil:
+    return (words[slot // 64] >> (slot % 64)) & 1

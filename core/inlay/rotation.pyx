@@ -78,13 +78,12 @@ cdef class HadamardRotation:
 
     cdef void forward(self, float* x) noexcept nogil:
         """Rotate one vector in place."""
-        cdef Py_ssize_t number, i
+        cdef Py_ssize_t number
         for number in range(self.signs.shape[0]):
-            for i in range(self.dim):
-                x[i] *= self.signs[number, i]
-            active().hadamard(x + (self.dim - self.window if number % 2 else 0), self.window)
-            if self.folds:
-                self.fold(x)
+            active().hadamard_round(
+                x, self.dim, &self.signs[number, 0], self.dim - self.window if number % 2 else 0, self.window,
+                self.folds,
+            )
 
     cdef void backward(self, float* x) noexcept nogil:
         """Undo `forward` in place."""

@@ -1,7 +1,7 @@
 """Scores of rows as every loop over rows sees them, be it a scan or a walk."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef class Scorer:
@@ -39,5 +39,24 @@ cdef class Scorer:
     # These rows are the next that `near` is asked for: a hint to fetch them.
     cdef void fetch(self, const uint32_t* slots, size_t n) noexcept nogil
 
+    # The query in the frame in which rows are coded, dim numbers; null where there is no such thing.
+    cdef const float* vector(self, size_t query) noexcept nogil
+
     # Of `Codec.pairs`, whose queries are rows, one a worker: let query `worker` be the row in a slot.
     cdef void aim(self, int worker, uint32_t slot) noexcept nogil
+
+
+cdef class LinkScorer:
+    # A batch of queries against all links of a vertex at once, `lanes` at a time, by what the vertex's own
+    # row holds of them.
+    cdef readonly size_t lanes
+    cdef readonly size_t blocks
+
+    # This vertex is the next that is asked for: a hint to fetch what it holds.
+    cdef void fetch(self, uint32_t vertex) noexcept nogil
+
+    # Given a vertex's score, the estimated scores of its links, in the order of their places, and a bit for
+    # each that lies below `worst`, a word for each `lanes`.
+    cdef void score(
+        self, size_t query, uint32_t vertex, float score, float worst, float* out, uint64_t* below
+    ) noexcept nogil

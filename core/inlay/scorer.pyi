@@ -1,2 +1,6 @@
 class Scorer:
     n_queries: int
+
+class LinkScorer:
+    lanes: int
+    blocks: int

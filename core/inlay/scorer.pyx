@@ -6,7 +6,7 @@ float32, smaller is nearer.
 
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef class Scorer:
@@ -42,5 +42,20 @@ cdef class Scorer:
     cdef void fetch(self, const uint32_t* slots, size_t n) noexcept nogil:
         pass
 
+    cdef const float* vector(self, size_t query) noexcept nogil:
+        return NULL
+
     cdef void aim(self, int worker, uint32_t slot) noexcept nogil:
+        pass
+
+
+cdef class LinkScorer:
+    """A batch of prepared queries against links; what its methods do is said in scorer.pxd."""
+
+    cdef void fetch(self, uint32_t vertex) noexcept nogil:
+        pass
+
+    cdef void score(
+        self, size_t query, uint32_t vertex, float score, float worst, float* out, uint64_t* below
+    ) noexcept nogil:
         pass

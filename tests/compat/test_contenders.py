@@ -47,7 +47,9 @@ def test_names_are_unique():
 
 def test_graphs_are_swept_from_the_least_effort_to_the_most():
     graphs = [contender for contender in CONTENDERS if not contender.scans]
-    assert {"inlay-QuIVer32", "faiss-HNSW32", "hnswlib-M16"} <= {contender.name for contender in graphs}
+    assert {"inlay-QuIVer32", "inlay-SymQG32", "faiss-HNSW32", "hnswlib-M16"} <= {
+        contender.name for contender in graphs
+    }
     for contender in graphs:
         efforts = [value for setting in contender.settings(10) for value in setting.values()]
         assert efforts == sorted(set(efforts))

@@ -82,7 +82,8 @@ def test_all_contenders_are_told_apart():
     figures = [replace(ONE, contender=c.name, baseline=c.is_baseline, scans=c.scans) for c in CONTENDERS]
     looks = curves._looks(figures)
     assert len({tuple(look.values()) for look in looks.values()}) == len(CONTENDERS)
-    lines = [looks[c.name]["color"] for c in CONTENDERS if not c.scans]
+    # Baselines are dashed, so a colour may serve one line of each kind.
+    lines = [(looks[c.name]["color"], looks[c.name]["linestyle"]) for c in CONTENDERS if not c.scans]
     assert len(set(lines)) == len(lines)
     for contender in CONTENDERS:
         assert (looks[contender.name]["linestyle"] == "") == contender.scans

@@ -42,12 +42,16 @@ def test_it_is_orthogonal(dim):
     np.testing.assert_allclose(columns @ columns.T, np.eye(len(which)), atol=1e-6)
 
 
-@pytest.mark.parametrize("dim", [96, 128, 1000])
+@pytest.mark.parametrize(
+    "dim",
+    [1, 2, 3, 31, 63, 64, 65, 96, 100, 127, 128, 300, 384, 768, 960, 1000, 1024, 1025, 1536, 2048, 4096],
+)
 def test_lengths_distances_and_inner_products_stay(dim, rng):
     x = rng.standard_normal((20, dim), np.float32)
     turned = HadamardRotation(dim, 11).apply(x).astype(np.float64)
     exact = x.astype(np.float64)
     np.testing.assert_allclose(turned @ turned.T, exact @ exact.T, atol=1e-5 * dim)
+    np.testing.assert_allclose(np.linalg.norm(turned, axis=1), np.linalg.norm(exact, axis=1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dim", [dim for dim in DIMS if dim >= 64])

@@ -1,7 +1,7 @@
 """LVQ codes and what they were made about, as other Cython modules see them."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int8_t, uint8_t, uint32_t
 
 from ..kernels.table cimport kLine
 from ..rotation cimport HadamardRotation
@@ -33,6 +33,13 @@ cdef class LVQCodes(Codes):
     cdef Places places
     cdef bint moved
     cdef Places where(self) except *
+
+    # A row from its first level, one code a byte, on the grid that the row's tables name, and its second.
+    # `room` has a byte a dimension. After `where`.
+    cdef void decode(
+        self, uint32_t slot, const uint8_t* codes, float low, float step, const float* mean, int8_t* room,
+        float* out
+    ) noexcept nogil
 
 
 cdef class LVQRows(LVQCodes):

@@ -15,9 +15,10 @@ pointers that hold until a table moves.
 
 import numpy as np
 
+from libc.stdint cimport int8_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from ..kernels.table cimport kConstants, kLine, lines_of
+from ..kernels.table cimport active, dot, kConstants, kLine, lines_of
 
 from ..tables import Table
 
@@ -49,19 +50,15 @@ cdef class Frame:
 
     cdef float centred(self, bint squared_l2, const float* query, float* out) noexcept nogil:
         # Write q': R q - centre for squared L2, else R q. Return what all scores of the query have in common.
-        cdef double common = 0.0
         cdef Py_ssize_t dim = self.centre_view.shape[0], j
         memcpy(out, query, dim * sizeof(float))
         if self.rotation is not None:
             self.rotation.forward(out)
-        if squared_l2:
-            for j in range(dim):
-                out[j] -= self.centre_view[j]
-                common += <double>out[j] * out[j]
-        else:
-            for j in range(dim):
-                common -= <double>out[j] * self.centre_view[j]
-        return <float>common
+        if not squared_l2:
+            return <float>-dot(out, &self.centre_view[0], dim)
+        for j in range(dim):
+            out[j] -= self.centre_view[j]
+        return <float>dot(out, out, dim)
 
 
 cdef class LVQCodes(Codes):
@@ -105,6 +102,23 @@ cdef class LVQCodes(Codes):
             self.places.residuals = <uint8_t*>address(self.tables, "residuals")
             self.moved = False
         return self.places
+
+    cdef void decode(
+        self, uint32_t slot, const uint8_t* codes, float low, float step, const float* mean, int8_t* room,
+        float* out
+    ) noexcept nogil:
+        cdef const uint8_t* residual = self.places.residuals + slot * self.residual_bytes
+        cdef float rho = self.places.rhos[slot]
+        cdef int levels = 1 << self.residual_bits
+        low, step = low / rho, step / rho
+        if self.residual_bits == 0:
+            active().expand(codes, NULL, self.dim, low, step, 1, mean, out)
+            return
+        if self.residual_bits == 4:
+            active().unpack_nibbles(residual, self.dim, room)
+        else:
+            room = <int8_t*>residual
+        active().expand(codes, room, self.dim, low, step / levels, levels, mean, out)
 
     def resize(self, Py_ssize_t n):
         """Keep the first n rows, or make room for more at the end."""

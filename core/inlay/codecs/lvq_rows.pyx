@@ -17,14 +17,13 @@ their steps are not, and do not cancel: down to -2 |r - rho rhat|^2 for a = b, w
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
-from libc.stdlib cimport calloc, free
 
 from ..kernels.table cimport (
     Near, Query, RowConstants, active, codes_as_values, get_codes, kConstants, part_of, prefetch_bytes,
     put_values,
 )
 from ..parallel.crew cimport split
-from .codec cimport Scorer
+from .codec cimport PreparedScorer
 from .lvq_codes cimport Frame, LVQRows, Places, lined
 
 # Queries a piece of preparation: a rotation is a microsecond or two.
@@ -34,7 +33,7 @@ cdef enum:
     TILE = 8
 
 
-cdef class LVQRowReader(Scorer):
+cdef class LVQRowReader(PreparedScorer):
     """Int8 queries against the first level of coded rows; what the queries are is a subclass's.
 
     Parameters
@@ -49,16 +48,9 @@ cdef class LVQRowReader(Scorer):
     cdef Py_ssize_t dim, bytes, stride
     cdef Near kernel
     # All that follows lies in one piece of memory; a query's part of it begins on a cache line.
-    cdef char* memory
     cdef Query* ready
     cdef int8_t* values     # of each query, laid out like codes
     cdef size_t values_size
-
-    def __cinit__(self):
-        self.memory = NULL
-
-    def __dealloc__(self):
-        free(self.memory)
 
     cdef char* start(self, LVQRows codes, Py_ssize_t n_queries, size_t more) except NULL:
         # Returns where `more` bytes begin that are a subclass's; all are zero.
@@ -68,10 +60,7 @@ cdef class LVQRowReader(Scorer):
         cdef Py_ssize_t i
         cdef size_t plan = lined(n_queries * sizeof(Query))
         self.values_size = part_of(self.bytes) * (8 // self.bits)
-        self.memory = <char*>calloc(64 + plan + n_queries * self.values_size + more, 1)
-        if self.memory == NULL:
-            raise MemoryError
-        cdef char* next = self.memory + (64 - <size_t>self.memory % 64) % 64
+        cdef char* next = self.room(plan + n_queries * self.values_size + more)
         self.ready, self.values = <Query*>next, <int8_t*>(next + plan)
         for i in range(n_queries):
             self.ready[i].values = self.values_of(i)
@@ -144,6 +133,9 @@ cdef class LVQRowScorer(LVQRowReader):
     cdef inline float* query(self, size_t i) noexcept nogil:
         return <float*>(<char*>self.queries + i * lined(self.dim * sizeof(float)))
 
+    cdef const float* vector(self, size_t query) noexcept nogil:
+        return self.query(query)
+
     cdef inline char* scratch_of(self, int worker) noexcept nogil:
         return self.scratch + worker * self.scratch_size
 
@@ -171,20 +163,10 @@ cdef class LVQRowScorer(LVQRowReader):
     cdef void decode_row(self, uint32_t slot, float* out, char* scratch) noexcept nogil:
         # rhat, from every level there is
         cdef const RowConstants* constants = self.constants(slot)
-        cdef float rho = self.at.rhos[slot]
-        cdef float step = constants.step / rho, low = constants.low / rho
-        cdef int levels = 1 << self.residual_bits
-        cdef const uint8_t* residual = self.at.residuals + slot * self.residual_bytes
-        cdef const uint8_t* codes = self.unpacked(slot, scratch)
-        cdef int8_t* codes2 = <int8_t*>(scratch + lined(2 * self.bytes))
-        if self.residual_bits == 0:
-            active().expand(codes, NULL, self.dim, low, step, 1, self.zeros, out)
-            return
-        if self.residual_bits == 8:
-            codes2 = <int8_t*>residual
-        else:
-            active().unpack_nibbles(residual, self.dim, codes2)
-        active().expand(codes, codes2, self.dim, low, step / levels, levels, self.zeros, out)
+        self.codes.decode(
+            slot, self.unpacked(slot, scratch), constants.low, constants.step, self.zeros,
+            <int8_t*>(scratch + lined(2 * self.bytes)), out
+        )
 
     cdef inline const uint8_t* unpacked(self, uint32_t slot, char* scratch) noexcept nogil:
         return get_codes(self.bits, self.row(slot), self.bytes, <uint8_t*>scratch)

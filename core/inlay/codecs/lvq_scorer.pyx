@@ -12,14 +12,13 @@ deviation sqrt(|q'|^2 step^2 + scale^2 |r|^2) / sqrt 12 (twice for l2), with |r|
 from libc.math cimport INFINITY, sqrt
 from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint32_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
 from ..kernels.table cimport (
     Constants, Queries, Scan, active, get_row, kTogether, prefetch_bytes, prefetch_row,
 )
 from ..parallel.crew cimport split
-from .codec cimport Scorer
+from .codec cimport PreparedScorer
 from .lvq_codes cimport MAX_MEANS, Frame, LVQBlocks, Places, block_of, lined
 
 # Queries a piece of preparation: a rotation is a microsecond or two.
@@ -31,7 +30,7 @@ cdef enum:
     TILE = 8
 
 
-cdef class LVQScorer(Scorer):
+cdef class LVQScorer(PreparedScorer):
     """A batch of queries against LVQ codes.
 
     Parameters
@@ -56,7 +55,6 @@ cdef class LVQScorer(Scorer):
     cdef const float* means
     cdef Scan scan_one, scan_eight
     # All that follows lies in one piece of memory; a query's part of it begins on a cache line.
-    cdef char* memory
     cdef float* queries      # R q - centre (l2) or R q (ip)
     cdef int8_t* singles     # int8 values of each query
     cdef int8_t* together    # the same, eight queries interleaved by fours; only for more than two
@@ -68,12 +66,6 @@ cdef class LVQScorer(Scorer):
     cdef float* zeros        # the mean of rows that are to be decoded without theirs
     cdef char* scratch       # of each worker: codes of a row, its second level, a tile of decoded rows
     cdef size_t scratch_size
-
-    def __cinit__(self):
-        self.memory = NULL
-
-    def __dealloc__(self):
-        free(self.memory)
 
     def __init__(
         self, Frame frame, bint squared_l2, const float[:, ::1] queries, LVQBlocks codes, int workers
@@ -102,13 +94,10 @@ cdef class LVQScorer(Scorer):
         cdef size_t constants = lined(padded * sizeof(float))
         cdef size_t offsets = (padded if self.n_means > 1 else 1) * MAX_MEANS * sizeof(float)
         self.scratch_size = values + lined(self.dim) + lined(TILE * self.dim * sizeof(float))
-        self.memory = <char*>calloc(
-            64 + n * row + n * values + groups * 8 * values + offsets + 4 * constants + row
-            + workers * self.scratch_size, 1
+        cdef char* next = self.room(
+            n * row + n * values + groups * 8 * values + offsets + 4 * constants + row
+            + workers * self.scratch_size
         )
-        if self.memory == NULL:
-            raise MemoryError
-        cdef char* next = self.memory + (64 - <size_t>self.memory % 64) % 64
         self.queries = <float*>next
         next += n * row
         self.singles = <int8_t*>next
@@ -192,22 +181,14 @@ cdef class LVQScorer(Scorer):
     cdef void decode_row(self, uint32_t slot, float* out, char* scratch) noexcept nogil:
         # mean + rhat, from every level there is
         cdef uint8_t* codes = <uint8_t*>scratch
-        cdef int8_t* codes2 = <int8_t*>(scratch + lined(self.values))
-        cdef float rho = self.at.rhos[slot]
-        cdef float low = self.at.lows[slot] / rho, step = self.at.steps[slot] / rho
-        cdef int levels = 1 << self.residual_bits, selector = self.at.selectors[slot]
-        cdef const uint8_t* residual = self.at.residuals + slot * self.residual_bytes
+        cdef int selector = self.at.selectors[slot]
         # A damaged file may name a mean that there is not.
         cdef const float* mean = self.means + (selector if selector < self.n_means else 0) * self.dim
         get_row(self.bits, block_of(self.at.blocks, self.lines, slot), self.lines, slot % 16, codes)
-        if self.residual_bits == 0:
-            active().expand(codes, NULL, self.dim, low, step, 1, mean, out)
-            return
-        if self.residual_bits == 8:
-            codes2 = <int8_t*>residual
-        else:
-            active().unpack_nibbles(residual, self.dim, codes2)
-        active().expand(codes, codes2, self.dim, low, step / levels, levels, mean, out)
+        self.codes.decode(
+            slot, codes, self.at.lows[slot], self.at.steps[slot], mean,
+            <int8_t*>(scratch + lined(self.values)), out
+        )
 
     cdef void expect(self, const uint32_t* slots, size_t n) noexcept nogil:
         cdef size_t i

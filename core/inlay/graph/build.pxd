@@ -35,3 +35,12 @@ cdef void measure(Job* job, Desk* desk, uint32_t slot, int worker) noexcept nogi
 
 # From desk.keys, nearest first, into the places of a vertex; returns how many.
 cdef size_t choose(Job* job, Desk* desk, int worker, uint32_t* places) noexcept nogil
+
+
+cdef inline bint holds(const uint32_t* places, size_t n, uint32_t slot) noexcept nogil:
+    # Without an early end, so that several places are compared at once.
+    cdef size_t i
+    cdef uint32_t found = 0
+    for i in range(n):
+        found |= places[i] == slot
+    return found != 0

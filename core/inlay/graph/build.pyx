@@ -130,14 +130,6 @@ cdef void link_piece(void* context, size_t begin, size_t end, int worker) noexce
         choose(job, desk, worker, job.places + slot * job.links.degree)
 
 
-cdef inline bint holds(const uint32_t* places, size_t n, uint32_t slot) noexcept nogil:
-    cdef size_t i
-    for i in range(n):
-        if places[i] == slot:
-            return True
-    return False
-
-
 cdef void offer_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
     cdef Job* job = <Job*>context
     cdef Desk* desk = job.desks + worker
@@ -257,4 +249,6 @@ def link(
         graph.put_back(walkers, 0)
     graph.unmended += n - first
     if entries_of(n) >= 2 * len(graph.entries):
+        # What can be reached from the new first one is to be seen.
+        graph.unmended = n
         graph.entries = sampled_entries(np.arange(n, dtype=np.uint32), seed)

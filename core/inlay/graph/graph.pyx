@@ -106,12 +106,20 @@ cdef class Graph:
             self.idle.append(walkers)
 
     def begin(self, Py_ssize_t n):
-        """Have n vertices, new ones without links, and remember from now on what `undo` needs."""
+        """Have n vertices, new ones without links, and remember from now on what `truncate` needs."""
         cdef Py_ssize_t had = len(self.table)
         self.before = Before(had, self.entries, self.unmended)
         self.table.own()
         self.table.resize(n)
         self.table.rows[had:] = NONE
+
+    def changed(self):
+        """Return the vertices whose links may have changed since `begin`, uint32 (m,)."""
+        cdef Before before = self.before
+        if before is None:
+            return np.empty(0, np.uint32)
+        new = np.arange(before.n, len(self.table), dtype=np.uint32)
+        return np.concatenate([before.vertices(), new])
 
     def commit(self):
         """Forget how it was."""
@@ -129,9 +137,7 @@ cdef class Graph:
             before.restore(self.table.rows)
             self.entries, self.unmended = before.entries, before.unmended
         else:
-            rows = self.table.rows
-            rows[rows >= n] = NONE
-            rows.sort(axis=1)  # free places to the end
+            without(self.table.rows, n)
             self.entries = self.entries[self.entries < n]
             self.unmended = n
 
@@ -206,11 +212,22 @@ cdef class Before:
 
     cdef int remember(self, const uint32_t* places, uint32_t slot, size_t degree) except -1 nogil:
         if slot < self.n and self.at.count(slot) == 0:
-            self.at[slot] = self.links.size()
+            # First the links: there may be no memory for one or the other.
             self.links.insert(
                 self.links.end(), places + slot * degree, places + slot * degree + degree
             )
+            self.at[slot] = self.links.size() - degree
         return 0
+
+    def vertices(self):
+        """Return the vertices that were touched, uint32 (m,)."""
+        touched = np.empty(self.at.size(), np.uint32)
+        cdef uint32_t[::1] view = touched
+        cdef Py_ssize_t i = 0
+        for entry in self.at:
+            view[i] = entry.first
+            i += 1
+        return touched
 
     def restore(self, uint32_t[:, ::1] rows):
         """Give the links back."""
@@ -228,6 +245,20 @@ def renamed(uint32_t[:, ::1] rows, const uint32_t[::1] names):
             for j in range(rows.shape[1]):
                 if rows[i, j] < <uint32_t>names.shape[0]:
                     rows[i, j] = names[rows[i, j]]
+
+
+def without(uint32_t[:, ::1] rows, uint32_t n):
+    """Take links to slots from n on out of rows; the free places come last."""
+    cdef Py_ssize_t i, j, kept
+    with nogil:
+        for i in range(rows.shape[0]):
+            kept = 0
+            for j in range(rows.shape[1]):
+                if rows[i, j] < n:
+                    rows[i, kept] = rows[i, j]
+                    kept += 1
+            for j in range(kept, rows.shape[1]):
+                rows[i, j] = NONE
 
 
 def reached(const uint32_t[:, ::1] rows, Py_ssize_t start):

@@ -4,6 +4,12 @@
 the nearest one that it did, in place of one that is not in the tree if there is no free place; so nothing is
 lost by it, and one pass is enough.
 
+`reconnect` looks only at what linking a few vertices has changed. Where a link was given up and one or two
+others lead the same way, nothing is lost. Other vertices that lost a link, and new ones that none of those
+they chose links back to, are walked to from the first entry; one that the walk does not come across gets a
+link from the nearest it found, in place of one that two others make up for. So what could be reached still
+can be, whatever became of the rest.
+
 `heal` takes links to dead vertices out: a vertex that has some chooses anew, among its other links and those
 of the dead (the second hop stands in for the first). Source: Singh et al., FreshDiskANN, 2021, algorithm 4.
 """
@@ -12,13 +18,14 @@ import numpy as np
 
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
+from libcpp.algorithm cimport sort, unique
 from libcpp.vector cimport vector
 
 from ..scorer cimport Scorer
-from ..ids cimport Bits
-from ..parallel.crew cimport split
-from .build cimport Desk, Job, choose, measure
-from .graph cimport Graph
+from ..ids cimport Bits, is_in
+from ..parallel.crew cimport interrupted, split
+from .build cimport Desk, Job, choose, holds, measure
+from .graph cimport Before, Graph
 from .inner cimport InnerPairs
 from .walk cimport NONE, Links, Walker, Walkers, slot_of, walk
 
@@ -27,8 +34,18 @@ from .graph import sampled_entries
 # Beam of the walk to a vertex's nearest that can be reached.
 cdef enum:
     NEARBY = 64
-# Mended when so large a part of the vertices was linked since: O(n degree) work for n / 16 adds.
-MEND_AFTER = 16
+# Ctrl-C is looked for after so many vertices whose links were followed or compared, or that were walked to:
+# some 50 ms each.
+cdef enum:
+    FOLLOWED = 1 << 18
+    COMPARED = 1 << 15
+    WALKED_TO = 1 << 9
+# Mended when so large a part of the vertices was linked since: to look at all costs less then.
+MEND_AFTER = 512
+
+
+cdef int look_for_signals() except -1 nogil:
+    return -1 if interrupted() else 0
 
 
 cdef class Tree:
@@ -37,7 +54,7 @@ cdef class Tree:
     cdef vector[uint32_t] members  # in the order in which they were met
     cdef size_t spread_to, full    # so many of them had their links followed; have no room, and never will
     cdef uint32_t* places
-    cdef size_t n, degree
+    cdef size_t n, degree, walked_to
 
     cdef int spread(self, uint32_t start) except -1 nogil:
         cdef uint32_t slot, to
@@ -46,6 +63,8 @@ cdef class Tree:
         while self.spread_to < self.members.size():
             slot = self.members[self.spread_to]
             self.spread_to += 1
+            if self.spread_to % FOLLOWED == 0:
+                look_for_signals()
             for i in range(self.degree):
                 to = self.places[slot * self.degree + i]
                 if to < self.n and self.parent[to] == NONE:
@@ -105,7 +124,7 @@ def mend(Graph graph not None, Scorer pairs not None, Bits alive):
         with nogil:
             tree.spread(root)
             for slot in range(<uint32_t>n):
-                if tree.parent[slot] == NONE and (alive is None or is_in(alive, slot)):
+                if tree.parent[slot] == NONE and (alive is None or is_in(&alive.words[0], slot)):
                     if not adopt(tree, graph, &links, pairs, walkers.each, slot, root):
                         break
                     tree.spread(slot)
@@ -121,16 +140,15 @@ def mend(Graph graph not None, Scorer pairs not None, Bits alive):
     graph.unmended = 0
 
 
-cdef inline bint is_in(Bits bits, uint32_t slot) noexcept nogil:
-    return (bits.words[slot // 64] >> (slot % 64)) & 1
-
-
 cdef bint adopt(
     Tree tree, Graph graph, const Links* links, Scorer pairs, Walker* walker, uint32_t slot, uint32_t root
 ) except -1 nogil:
     # Link to a vertex from the nearest in the tree that has room for it, or from any; whether one had.
     cdef size_t i
     cdef uint32_t other
+    tree.walked_to += 1
+    if tree.walked_to % WALKED_TO == 0:
+        look_for_signals()
     pairs.aim(0, slot)
     walk(links, pairs, 0, walker, NEARBY, 0)
     for i in range(walker.beam.size):
@@ -158,14 +176,133 @@ cdef bint link_from(Tree tree, Graph graph, uint32_t other, uint32_t slot, uint3
     return True
 
 
+def reconnect(Graph graph not None, Scorer pairs not None):
+    """Let the vertices linked since `Graph.begin` be reached from the first entry, and all that were before.
+
+    Parameters
+    ----------
+    graph : Graph
+        Whole before that.
+    pairs : Scorer
+        Of rows against each other.
+    """
+    cdef Py_ssize_t n = len(graph)
+    cdef Walkers walkers
+    cdef Links links = graph.links()
+    cdef Before before = graph.before
+    cdef uint32_t[:, ::1] places = graph.table.rows
+    cdef vector[uint32_t] lost
+    cdef size_t i
+    cdef bint whole = True
+    # The walks that tell what can be reached are from the first alone.
+    links.n_entries = 1
+    walkers = graph.walkers(1, NEARBY)
+    try:
+        with nogil:
+            collect_lost(&links, before, &lost)
+            for i in range(lost.size()):
+                if (i + 1) % WALKED_TO == 0:
+                    look_for_signals()
+                if not lead_to(graph, &links, &places[0, 0], pairs, walkers.each, lost[i]):
+                    whole = False
+                    break
+    finally:
+        graph.put_back(walkers, 0)
+    if whole:
+        graph.unmended -= n - before.n
+    else:
+        mend(graph, pairs, None)
+
+
+cdef int collect_lost(const Links* links, Before before, vector[uint32_t]* lost) except -1 nogil:
+    # The vertices that linking may have cut off, in order.
+    cdef size_t compared = 0, i
+    cdef uint32_t slot, to
+    for entry in before.at:
+        compared += 1
+        if compared % COMPARED == 0:
+            look_for_signals()
+        for i in range(links.degree):
+            to = before.links[entry.second + i]
+            if to < links.n and not leads(links, entry.first, to, links.degree):
+                lost.push_back(to)
+    for slot in range(<uint32_t>before.n, <uint32_t>links.n):
+        if not is_linked_back(links, slot):
+            lost.push_back(slot)
+    sort(lost.begin(), lost.end())
+    lost.erase(unique(lost.begin(), lost.end()), lost.end())
+    return 0
+
+
+cdef bint leads(const Links* links, uint32_t start, uint32_t goal, size_t but) noexcept nogil:
+    # Whether one or two links lead from a vertex to another, the one in place `but` not counted.
+    cdef const uint32_t* places = links.places + start * links.degree
+    cdef size_t i
+    for i in range(links.degree):
+        if i != but and places[i] == goal:
+            return True
+    for i in range(links.degree):
+        if places[i] < links.n and places[i] != goal and links_to(links, places[i], goal):
+            return True
+    return False
+
+
+cdef inline bint links_to(const Links* links, uint32_t slot, uint32_t to) noexcept nogil:
+    return holds(links.places + slot * links.degree, links.degree, to)
+
+
+cdef bint is_linked_back(const Links* links, uint32_t slot) noexcept nogil:
+    # By one that came before it: which leads back to vertices that were there already.
+    cdef const uint32_t* places = links.places + slot * links.degree
+    cdef size_t i
+    for i in range(links.degree):
+        if places[i] < slot and links_to(links, places[i], slot):
+            return True
+    return False
+
+
+cdef bint lead_to(
+    Graph graph, const Links* links, uint32_t* places, Scorer pairs, Walker* walker, uint32_t slot
+) except -1 nogil:
+    # Whether the vertex can be reached now; the first entry, whether a link leads back to it.
+    cdef size_t i, place
+    cdef uint32_t other
+    pairs.aim(0, slot)
+    walk(links, pairs, 0, walker, NEARBY, 0)
+    if slot != links.entries[0] and walker.marks.stamps[slot] == walker.marks.now:
+        return True
+    for i in range(walker.beam.size):
+        other = slot_of(walker.beam.keys[i])
+        if other == slot:
+            continue
+        if links_to(links, other, slot):
+            return True
+        place = room(links, other)
+        if place < links.degree:
+            graph.before.remember(places, other, links.degree)
+            places[other * links.degree + place] = slot
+            return True
+    return False
+
+
+cdef size_t room(const Links* links, uint32_t slot) noexcept nogil:
+    # A place that is free, or whose link others make up for; the last, as the first hold the nearest. The
+    # degree if there is none.
+    cdef const uint32_t* places = links.places + slot * links.degree
+    cdef size_t i
+    for i in range(links.degree):
+        if places[i] >= links.n:
+            return i
+    for i in range(links.degree, 0, -1):
+        if leads(links, slot, places[i - 1], i - 1):
+            return i - 1
+    return links.degree
+
+
 cdef struct HealJob:
     Job base
     const uint64_t* alive
     uint32_t* healed
-
-
-cdef inline bint lives(const uint64_t* words, uint32_t slot) noexcept nogil:
-    return (words[slot // 64] >> (slot % 64)) & 1
 
 
 cdef void heal_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
@@ -177,12 +314,12 @@ cdef void heal_piece(void* context, size_t begin, size_t end, int worker) noexce
     cdef const uint32_t* places
     cdef bint whole
     for slot in range(<uint32_t>begin, <uint32_t>end):
-        if not lives(job.alive, slot):
+        if not is_in(job.alive, slot):
             continue
         places = job.base.places + slot * degree
         whole = True
         for i in range(degree):
-            if places[i] < job.base.links.n and not lives(job.alive, places[i]):
+            if places[i] < job.base.links.n and not is_in(job.alive, places[i]):
                 whole = False
         if whole:
             continue
@@ -194,12 +331,12 @@ cdef void heal_piece(void* context, size_t begin, size_t end, int worker) noexce
             to = places[i]
             if to >= job.base.links.n:
                 continue
-            if lives(job.alive, to):
+            if is_in(job.alive, to):
                 n = walker.marks.take(&to, 1, walker.fresh)
             else:
                 n = walker.marks.take(job.base.places + to * degree, degree, walker.fresh)
             for j in range(n):
-                if lives(job.alive, walker.fresh[j]):
+                if is_in(job.alive, walker.fresh[j]):
                     desk.slots.push_back(walker.fresh[j])
         measure(&job.base, desk, slot, worker)
         choose(&job.base, desk, worker, job.healed + slot * degree)

@@ -2,7 +2,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ids import Bits
-from ..scorer import Scorer
+from ..scorer import LinkScorer, Scorer
 from .graph import Graph
 
 F32 = NDArray[np.float32]
@@ -20,6 +20,7 @@ def search(
     base: int,
     n_rows: int,
     threads: int,
+    ahead: LinkScorer | None = None,
 ) -> tuple[F32, I64]: ...
 def range_search(
     graph: Graph,
@@ -32,4 +33,5 @@ def range_search(
     base: int,
     n_rows: int,
     threads: int,
+    ahead: LinkScorer | None = None,
 ) -> tuple[I64, F32, I64]: ...

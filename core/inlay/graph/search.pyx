@@ -1,4 +1,4 @@
-"""The search of every graph index: a walk, a closer look at what it found, the last word on the best of it.
+"""The search of every graph index: a walk, and the last word on the best of what it found.
 
     few rows allowed:   score them all                  else walk with a beam of `ef`
     last, if any:       score the best `candidates` again, with everything there is
@@ -11,21 +11,20 @@ rows, these are scored one after the other.
 
 import numpy as np
 
-from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libcpp.vector cimport vector
 
-from ..scorer cimport Scorer
-from ..ids cimport Bits
+from ..scorer cimport LinkScorer, Scorer
+from ..ids cimport Bits, is_in
 from ..kernels.table cimport Heap
 from ..kernels.table cimport key_of as row_key
-from ..kernels.table cimport score_of as heap_score
-from ..kernels.table cimport slot_of as heap_slot
 from ..parallel.crew cimport split
+from ..results cimport put, put_all
+from .explore cimport explore
 from .graph cimport Graph
-from .walk cimport AT_ONCE, Beam, Links, Walker, Walkers, cut, keep_best, key_of, score_of, slot_of, walk
+from .walk cimport AT_ONCE, Beam, Links, Walker, Walkers, cut, keep_best, score_of, slot_of, walk
 
 # A walk evaluates about so many vertices for each of its beam, times the degree ...
 cdef double EVALUATED = 0.6
@@ -40,8 +39,10 @@ cdef struct Job:
     Links links
     Walker* walkers
     void* near
+    void* ahead           # null: links are scored by the rows they lead to
     void* last            # null: the scores are the last word
     size_t k, ef, candidates
+    size_t wanted         # of a walk, before it may end early
     bint scanning         # look at each of the allowed rows
     const uint64_t* allowed
     size_t n_allowed
@@ -55,10 +56,6 @@ cdef struct Job:
 
 cdef extern from *:
     int first_bit "__builtin_ctzll"(uint64_t word) noexcept nogil
-
-
-cdef inline bint is_in(const uint64_t* bits, uint32_t slot) noexcept nogil:
-    return (bits[slot // 64] >> (slot % 64)) & 1
 
 
 cdef void scan(
@@ -106,11 +103,20 @@ cdef void keep_allowed(Job* job, Beam* beam) noexcept nogil:
     beam.size = n
 
 
+cdef inline void go(
+    Job* job, size_t query, Walker* walker, size_t ef, size_t wanted, int worker
+) noexcept nogil:
+    if job.ahead == NULL:
+        walk(&job.links, <Scorer>job.near, query, walker, ef, worker)
+    else:
+        explore(&job.links, <Scorer>job.near, <LinkScorer>job.ahead, query, walker, ef, wanted, worker)
+
+
 cdef void find(Job* job, size_t query, Walker* walker, int worker) noexcept nogil:
     cdef size_t wanted = job.k if job.k < job.n_allowed else job.n_allowed
     cdef bint found = False
     if not job.scanning:
-        walk(&job.links, <Scorer>job.near, query, walker, job.ef, worker)
+        go(job, query, walker, job.ef, job.wanted, worker)
         if job.allowed != NULL:
             keep_allowed(job, &walker.beam)
         found = walker.beam.size >= wanted
@@ -131,8 +137,6 @@ cdef inline void send_for(Job* job, const Beam* beam, size_t first, size_t most)
 cdef void finish(Job* job, size_t query, Walker* walker, int worker) noexcept nogil:
     cdef Heap nearest
     cdef size_t i, done, n, most = walker.beam.size
-    cdef float* distances = job.distances + query * job.k
-    cdef int64_t* found = job.found + query * job.k
     nearest.start(job.keys + <size_t>worker * job.heap, job.heap if job.heap < most else most, job.ids)
     if job.last == NULL:
         for i in range(most):
@@ -149,17 +153,9 @@ cdef void finish(Job* job, size_t query, Walker* walker, int worker) noexcept no
                 walker.fresh[i] = slot_of(walker.beam.keys[done + i])
             (<Scorer>job.last).rows_at(query, walker.fresh, n, walker.scores, worker)
             for i in range(n):
-                if walker.scores[i] == walker.scores[i]:
-                    nearest.push(walker.scores[i], walker.fresh[i])
+                nearest.push(walker.scores[i], walker.fresh[i])
     nearest.finish()
-    for i in range(job.k):
-        if i < nearest.size:
-            distances[i] = heap_score(nearest.keys[i])
-            found[i] = heap_slot(nearest.keys[i])
-            found[i] = job.base + found[i] if job.ids == NULL else job.ids[found[i]]
-        else:
-            distances[i] = INFINITY
-            found[i] = -1
+    put(&nearest, job.k, job.ids, job.base, job.distances + query * job.k, job.found + query * job.k)
 
 
 cdef void search_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
@@ -177,6 +173,7 @@ cdef size_t room_of(const Job* job) noexcept nogil:
 def search(
     Graph graph not None, Scorer near not None, Scorer last, Py_ssize_t k, Py_ssize_t ef,
     Py_ssize_t candidates, Bits allowed, const int64_t[::1] ids, int64_t base, Py_ssize_t n_rows, int threads,
+    LinkScorer ahead=None,
 ):
     """Return (scores, ids) of the k nearest rows that are found for each query, smaller scores nearer.
 
@@ -184,7 +181,7 @@ def search(
     ----------
     graph : Graph
     near, last : Scorer
-        Leads the walk; scores what it found again (None: not); scores the best of that (None: not).
+        Leads the walk; scores the best of what it found again (None: not).
     k : int
     ef : int
         Vertices in the beam, at least k of them.
@@ -197,6 +194,8 @@ def search(
         Slots that have ids; the graph may hold others behind them, of a change that was interrupted.
     threads : int
         As many as the scorers were made for.
+    ahead : LinkScorer or None
+        Estimates the scores of a vertex's links; None: `near` scores them.
 
     Returns
     -------
@@ -219,6 +218,7 @@ def search(
     job.links = graph.links()
     job.links.n = n_rows
     job.near = <void*>near
+    job.ahead = <void*>ahead if ahead is not None else NULL
     job.last = <void*>last if last is not None else NULL
     job.k, job.base = k, base
     job.candidates = max(k, candidates)
@@ -228,10 +228,14 @@ def search(
     share = <double>n_rows / <double>job.n_allowed
     job.scanning = job.n_allowed < WALKING * EVALUATED * graph.degree * ef * share
     job.ef = min(ef if job.scanning else <Py_ssize_t>(ef * share), n_rows)
+    # Of those found in a walk with a filter, all are looked through.
+    job.wanted = job.ef if allowed is not None else min(job.ef, <size_t>max(k, candidates))
     job.distances, job.found = &distances[0, 0], &found[0, 0]
     if threads > n:
         threads = n
     walkers = graph.walkers(threads, room_of(&job))
+    if ahead is not None:
+        walkers.ready_front(job.ef)
     job.walkers = walkers.each
     # No row can lie beyond the n_rows best.
     job.heap = min(k, n_rows)
@@ -261,7 +265,7 @@ cdef void range_piece(void* context, size_t begin, size_t end, int worker) noexc
         ef = job.search.ef
         # Wider and wider, until less than half of what was found lies within the radius.
         while ef * MOST_OF < job.search.links.n:
-            walk(&job.search.links, <Scorer>job.search.near, query, walker, ef, worker)
+            go(&job.search, query, walker, ef, ef, worker)
             if job.search.allowed != NULL:
                 keep_allowed(&job.search, &walker.beam)
             inside = within(job, query, walker, worker)
@@ -286,53 +290,42 @@ cdef size_t within(RangeJob* job, size_t query, Walker* walker, int worker) noex
         (<Scorer>job.search.last).rows_at(query, walker.fresh, n, walker.scores, worker)
         for i in range(n):
             if walker.scores[i] < job.radii[query]:
-                keys.push_back(key_of(walker.scores[i], walker.fresh[i]))
+                keys.push_back(row_key(walker.scores[i], walker.fresh[i]))
         done += n
     return keys.size()
 
 
 def range_search(
     Graph graph not None, Scorer near not None, Scorer last not None, const float[::1] radii, Py_ssize_t ef,
-    Bits allowed, ids, int64_t base, Py_ssize_t n_rows, int threads,
+    Bits allowed, const int64_t[::1] ids, int64_t base, Py_ssize_t n_rows, int threads,
+    LinkScorer ahead=None,
 ):
     """Return (limits, scores, ids) of the rows found whose last score is below each query's radius.
 
     limits : int64 (n_queries + 1,); query i's results are at limits[i] .. limits[i + 1], nearest first.
     """
     cdef RangeJob job
-    cdef size_t n = near.n_queries, query, i, at = 0
+    cdef size_t n = near.n_queries
     cdef Walkers walkers
     cdef vector[vector[uint64_t]] keys
-    cdef float[::1] score_view
-    cdef int64_t[::1] slot_view
     keys.resize(n)
-    limits = np.zeros(n + 1, np.int64)
     job.search.links = graph.links()
     job.search.links.n = n_rows
     job.search.ids = NULL  # ties are settled below
     job.search.n_allowed = n_rows if allowed is None else allowed.count
     if n and job.search.n_allowed:
         job.search.near, job.search.last = <void*>near, <void*>last
+        job.search.ahead = <void*>ahead if ahead is not None else NULL
         job.search.allowed = &allowed.words[0] if allowed is not None else NULL
-        job.search.ef = ef
+        job.search.ef = min(ef, n_rows)
         job.radii, job.keys = &radii[0], keys.data()
         walkers = graph.walkers(threads, n_rows)
+        if ahead is not None:
+            walkers.ready_front(n_rows // MOST_OF)
         job.search.walkers = walkers.each
         try:
             with nogil:
                 split(n, 1, threads, range_piece, &job)
         finally:
             graph.put_back(walkers, n)
-    for query in range(n):
-        limits[query + 1] = limits[query] + <Py_ssize_t>keys[query].size()
-    scores, slots = np.empty(limits[n], np.float32), np.empty(limits[n], np.int64)
-    score_view, slot_view = scores, slots
-    with nogil:
-        for query in range(n):
-            for i in range(keys[query].size()):
-                score_view[at] = score_of(keys[query][i])
-                slot_view[at] = slot_of(keys[query][i])
-                at += 1
-    labels = slots + base if ids is None else np.asarray(ids)[slots]
-    order = np.lexsort((labels, scores, np.repeat(np.arange(n), np.diff(limits))))
-    return limits, scores[order], labels[order]
+    return put_all(keys, &ids[0] if ids is not None else NULL, base)

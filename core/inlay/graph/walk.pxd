@@ -16,6 +16,7 @@ cdef extern from "kernels/beam.hpp" namespace "inlay::beam" nogil:
         void push(float score, uint32_t slot)
         bool_t pop(uint32_t* slot)
         size_t next
+        float worst
     cppclass Marks:
         uint8_t* stamps
         size_t n, room
@@ -50,6 +51,9 @@ cdef struct Walker:
     Beam beam
     uint64_t* memory  # of the beam
     size_t room       # of that memory, in keys
+    uint64_t* known   # of a walk by estimates, a power of two of places
+    size_t n_known
+    uint32_t* front   # the same
     uint32_t* fresh   # slots to be scored, and their
     float* scores
     size_t expanded
@@ -63,6 +67,7 @@ cdef class Walkers:
     cdef readonly Py_ssize_t n
 
     cdef int ready(self, size_t n, size_t room) except -1
+    cdef int ready_front(self, size_t most) except -1
 
 
 # Fill walker.beam with the `most` vertices nearest to a query that a walk from the entries finds.

@@ -19,7 +19,11 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 
 from ..scorer cimport Scorer
-from ..kernels.table cimport prefetch_bytes
+from ..kernels.table cimport memory_of, prefetch_bytes
+
+# Places for vertices that a walk by estimates meets, so many times its beam.
+cdef enum:
+    KNOWN = 16
 
 
 cdef class Walkers:
@@ -48,6 +52,8 @@ cdef class Walkers:
             free(self.each[i].fresh)
             free(self.each[i].scores)
             free(self.each[i].memory)
+            free(self.each[i].known)
+            free(self.each[i].front)
         free(self.each)
 
     cdef int ready(self, size_t n, size_t room) except -1:
@@ -64,13 +70,33 @@ cdef class Walkers:
                 self.each[i].memory, self.each[i].room = <uint64_t*>memory, room
         return 0
 
+    cdef int ready_front(self, size_t most) except -1:
+        # Be ready for walks by estimates, too, that keep `most` vertices.
+        cdef int i
+        cdef size_t places = 1024
+        cdef void* memory
+        while places < KNOWN * most:
+            places *= 2
+        for i in range(self.count):
+            if self.each[i].n_known < places:
+                memory = realloc(self.each[i].known, places * sizeof(uint64_t))
+                if memory == NULL:
+                    raise MemoryError
+                self.each[i].known = <uint64_t*>memory
+                # Of all fronts that so many places serve.
+                memory = realloc(self.each[i].front, memory_of(places // KNOWN) * sizeof(uint32_t))
+                if memory == NULL:
+                    raise MemoryError
+                self.each[i].front, self.each[i].n_known = <uint32_t*>memory, places
+        return 0
+
     @property
     def nbytes(self):
         """Bytes of memory."""
         cdef size_t total = 0
         cdef int i
         for i in range(self.count):
-            total += self.n + 8 * self.each[i].room + 12 * (MOST_LINKS + AT_ONCE)
+            total += self.n + 8 * (self.each[i].room + self.each[i].n_known) + 12 * (MOST_LINKS + AT_ONCE)
         return total
 
     @property

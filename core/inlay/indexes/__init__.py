@@ -9,10 +9,21 @@ from .base import Index
 from .exhaustive import FlatIndex, LVQIndex
 from .navigable import GraphIndex
 from .quiver import QuIVerIndex
+from .symphony import SymphonyQGIndex
 
-__all__ = ["FAMILIES", "FlatIndex", "GraphIndex", "Index", "LVQIndex", "QuIVerIndex", "from_spec", "load"]
+__all__ = [
+    "FAMILIES",
+    "FlatIndex",
+    "GraphIndex",
+    "Index",
+    "LVQIndex",
+    "QuIVerIndex",
+    "SymphonyQGIndex",
+    "from_spec",
+    "load",
+]
 
-FAMILIES: Sequence[type[Index]] = (FlatIndex, LVQIndex, GraphIndex, QuIVerIndex)
+FAMILIES: Sequence[type[Index]] = (FlatIndex, LVQIndex, GraphIndex, QuIVerIndex, SymphonyQGIndex)
 
 
 def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
@@ -26,6 +37,7 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
         "HNSW32": `GraphIndex` of float32 rows, at most 32 links each; "HNSW32,LVQ8": of rows in any of these
         codes.
         "QuIVer32": `QuIVerIndex`, at most 32 links a row.
+        "SymQG32": `SymphonyQGIndex`, 32 links a row.
     dim : int
     metric : {"l2", "ip", "cosine"}
     **options
@@ -47,7 +59,7 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
         parsed = family.parse(spec)
         if parsed is not None:
             return family(dim, metric, **parsed, **options)
-    raise ValueError(f'unknown index spec {spec!r}; try "Flat", "LVQ4x8", "HNSW32,LVQ8" or "QuIVer32"')
+    raise ValueError(f'unknown index spec {spec!r}; try "Flat", "LVQ4x8", "HNSW32,LVQ8" or "SymQG32"')
 
 
 def load(path: file.PathName, mmap: bool = True) -> Index:

@@ -17,6 +17,7 @@ from ..arrays import as_count, as_ids, as_number, as_rows, normalised
 from ..ids import MAX_ROWS, Bits, IdFilter, repeated
 from ..parallel.signals import uninterrupted
 from ..progress import Progress, track
+from ..results import negate
 from .family import F32, I64
 from .saving import Saved
 
@@ -259,7 +260,7 @@ class Index(Saved):
             bits = self._ids.alive if allowed is None else self._bits(allowed)
             scores, found = self._search(vectors, k, bits, effort)
         if self._metric != "l2":
-            np.subtract(0.0, scores, out=scores)
+            negate(scores)
         return scores, found
 
     def range_search(

@@ -13,68 +13,19 @@ from ..codecs.plain import PlainCodec
 from ..contents import FormatError, Sections, field
 from ..ids import Bits
 from ..parallel.crew import get_num_threads
-from ..progress import Progress
 from ..scorer import Scorer
 from . import scan
-from .base import Index
+from .coded import CodedIndex
 from .family import F32, I64
 
 # Rows from which one query is spread over threads: below, waking them costs more than they save.
 SPREAD = 32_768
 
 
-class ScanIndex(Index):
-    """An index over one codec, and float rows beside it if they are kept.
+class ScanIndex(CodedIndex):
+    """An index over one codec, whose codes are scanned, and float rows beside them if they are kept."""
 
-    Attributes
-    ----------
-    _parts : list of (Codec, Codes)
-        The codes that are scanned, then the float rows if any; all hold the same rows in the same slots.
-    """
-
-    __slots__ = ("_parts",)
-
-    def __init__(self, codecs: list[Codec], dim: int, metric: str, seed: int) -> None:
-        super().__init__(dim, metric, seed=seed)
-        self._parts = [(codec, codec.new_codes()) for codec in codecs]
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether rows can be coded."""
-        return self._parts[0][0].is_trained
-
-    def _train(self, rows: F32, progress: Progress) -> None:
-        self._parts[0][0].train(rows, seed=self.seed, progress=progress)
-
-    def _reserve(self, n: int) -> None:
-        for _, codes in self._parts:
-            codes.reserve(n)
-
-    def _learned(self) -> Any:
-        return self._parts[0][0].learned()
-
-    def _unlearn(self, learned: Any) -> None:
-        self._parts[0][0].unlearn(learned)
-
-    def _append(self, rows: F32) -> None:
-        for codec, codes in self._parts:
-            codec.encode(rows, codes)
-
-    def _truncate(self, n: int) -> None:
-        # Even to the length they say they have: an interruption may have left some tables longer.
-        for _, codes in self._parts:
-            codes.resize(n)
-
-    def _move(self, sources: I64, targets: I64) -> None:
-        for _, codes in self._parts:
-            codes.move(sources, targets)
-
-    def _clear(self) -> None:
-        self._parts = [(codec, codec.new_codes()) for codec, _ in self._parts]
-
-    def _shrink(self) -> None:
-        for _, codes in self._parts:
-            codes.compact()
+    __slots__ = ()
 
     def _candidates(self, k: int, effort: dict[str, Any]) -> int:
         """Return how many candidates are scored again; 0 for none."""
@@ -113,10 +64,6 @@ class ScanIndex(Index):
         threads = get_num_threads()
         scorer = codec.scorer(queries, codes, threads)
         return scan.range_search(scorer, n, radii, allowed, self._ids.stored, self._ids.base, threads)
-
-    def _decode(self, slots: I64) -> F32:
-        codec, codes = self._parts[-1]
-        return codec.decode(codes, slots)
 
     def _bytes(self, *, cold: bool) -> int:
         total = self._parts[0][1].nbytes(cold=cold)

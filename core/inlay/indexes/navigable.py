@@ -16,14 +16,13 @@ from ..contents import FormatError, Sections, field
 from ..graph.build import link
 from ..graph.graph import Graph
 from ..graph.inner import InnerPairs
-from ..graph.mend import heal, is_due, mend
+from ..graph.mend import heal, is_due, mend, reconnect
 from ..graph.search import range_search, search
 from ..ids import Bits
 from ..parallel.crew import get_num_threads
-from ..progress import Progress
-from ..scorer import Scorer
+from ..scorer import LinkScorer, Scorer
 from ..tables import Table
-from .base import Index
+from .coded import CodedIndex
 from .family import CHUNK, F32, I64
 
 # Rows that a search keeps in view unless told otherwise.
@@ -34,20 +33,17 @@ OCCLUSION = 1.0
 PREFIXES = ("", "vectors.")
 
 
-class NavigableIndex(Index):
+class NavigableIndex(CodedIndex):
     """An index that walks a graph over the codes of one codec, and may keep other rows beside it.
 
     Attributes
     ----------
-    _parts : list of (Codec, Codes)
-        The codes that lead the walk, then those that have the last word if these are others; all hold the
-        same rows in the same slots.
     _squares : Table of float32, or None
         Squared lengths of the rows, by which "ip" links them.
     _graph : Graph
     """
 
-    __slots__ = ("_ef", "_ef_construction", "_graph", "_parts", "_rerank", "_squares")
+    __slots__ = ("_ef", "_ef_construction", "_graph", "_rerank", "_squares")
     EFFORT: ClassVar[tuple[str, ...]] = ("ef", "rerank")
     MOVES_ROWS: ClassVar[bool] = False
     LONG: ClassVar[int] = 1 << 26
@@ -55,8 +51,7 @@ class NavigableIndex(Index):
     def __init__(
         self, codecs: list[Codec], dim: int, metric: str, degree: int, ef_construction: int, seed: int
     ) -> None:
-        super().__init__(dim, metric, seed=seed)
-        self._parts = [(codec, codec.new_codes()) for codec in codecs]
+        super().__init__(codecs, dim, metric, seed)
         self._squares = Table(np.float32) if metric == "ip" else None
         self._graph = Graph(as_count(degree, "degree"))
         self._ef_construction = as_count(ef_construction, "ef_construction")
@@ -93,11 +88,6 @@ class NavigableIndex(Index):
     def rerank(self, value: int | None) -> None:
         self._rerank = None if value is None else as_count(value, "rerank", 0)
 
-    @property
-    def is_trained(self) -> bool:
-        """Whether rows can be coded."""
-        return all(codec.is_trained for codec, _ in self._parts)
-
     def check(self) -> list[str]:
         """Return what is wrong with the graph: an empty list. O(n * degree)."""
         with self._lock.shared():
@@ -111,20 +101,8 @@ class NavigableIndex(Index):
 
     # Changing it
 
-    def _train(self, rows: F32, progress: Progress) -> None:
-        for codec, _ in self._parts:
-            codec.train(rows, seed=self.seed, progress=progress)
-
-    def _learned(self) -> Any:
-        return [codec.learned() for codec, _ in self._parts]
-
-    def _unlearn(self, learned: Any) -> None:
-        for (codec, _), was in zip(self._parts, learned, strict=True):
-            codec.unlearn(was)
-
     def _reserve(self, n: int) -> None:
-        for _, codes in self._parts:
-            codes.reserve(n)
+        super()._reserve(n)
         self._graph.table.reserve(n)
 
     def _store(self, rows: F32, step: Callable[[int], None]) -> None:
@@ -137,6 +115,8 @@ class NavigableIndex(Index):
         link(graph, pairs, first, self._ef_construction, OCCLUSION, self.seed, threads, step)
         if is_due(graph):
             mend(graph, pairs, None)
+        else:
+            reconnect(graph, pairs)
 
     def _commit(self) -> None:
         self._graph.commit()
@@ -147,8 +127,7 @@ class NavigableIndex(Index):
         return pairs if self._squares is None else InnerPairs(pairs, self._squares.rows, threads)
 
     def _append(self, rows: F32) -> None:
-        for codec, codes in self._parts:
-            codec.encode(rows, codes)
+        super()._append(rows)
         if self._squares is not None:
             n = len(self._squares)
             self._squares.own()
@@ -157,32 +136,32 @@ class NavigableIndex(Index):
                 self._squares.rows[n:] = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
 
     def _truncate(self, n: int) -> None:
-        for _, codes in self._parts:
-            codes.resize(n)
+        super()._truncate(n)
         if self._squares is not None:
             self._squares.resize(n)
         self._graph.truncate(n)
 
     def _heal(self, alive: Bits) -> None:
         threads = get_num_threads()
-        self._graph = heal(self._graph, self._pairs(threads), alive, OCCLUSION, self.seed, threads)
+        self._take(heal(self._graph, self._pairs(threads), alive, OCCLUSION, self.seed, threads))
+
+    def _take(self, graph: Graph) -> None:
+        self._graph = graph
 
     def _move(self, sources: I64, targets: I64) -> None:
-        for _, codes in self._parts:
-            codes.move(sources, targets)
+        super()._move(sources, targets)
         if self._squares is not None:
             self._squares.own()
             self._squares.rows[targets] = self._squares.rows[sources]
         self._graph.rename(sources, targets)
 
     def _clear(self) -> None:
-        self._parts = [(codec, codec.new_codes()) for codec, _ in self._parts]
+        super()._clear()
         self._squares = Table(np.float32) if self.metric == "ip" else None
         self._graph = Graph(self.degree)
 
     def _shrink(self) -> None:
-        for _, codes in self._parts:
-            codes.compact()
+        super()._shrink()
         if self._squares is not None:
             self._squares.compact()
         self._graph.table.compact()
@@ -197,6 +176,10 @@ class NavigableIndex(Index):
         """Return what leads a walk to queries."""
         codec, codes = self._parts[0]
         return codec.scorer(queries, codes, threads)
+
+    def _ahead(self, near: Scorer, threads: int) -> LinkScorer | None:
+        """Return what estimates the scores of links for the queries of `_near`; None: the rows are scored."""
+        return None
 
     def _search(self, queries: F32, k: int, allowed: Bits | None, effort: dict[str, Any]) -> tuple[F32, I64]:
         if not len(self._ids):
@@ -222,6 +205,7 @@ class NavigableIndex(Index):
             self._ids.base,
             self._ids.n_slots,
             threads,
+            self._ahead(near, threads),
         )
 
     def _range(self, queries: F32, radii: F32, allowed: Bits | None) -> tuple[I64, F32, I64]:
@@ -229,9 +213,10 @@ class NavigableIndex(Index):
             return np.zeros(len(queries) + 1, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
         threads = get_num_threads()
         exact, rows = self._parts[-1]
+        near = self._near(queries, threads)
         return range_search(
             self._graph,
-            self._near(queries, threads),
+            near,
             exact.scorer(queries, rows, threads),
             radii,
             max(EF, self._ef or 0),
@@ -240,11 +225,8 @@ class NavigableIndex(Index):
             self._ids.base,
             self._ids.n_slots,
             threads,
+            self._ahead(near, threads),
         )
-
-    def _decode(self, slots: I64) -> F32:
-        codec, codes = self._parts[-1]
-        return codec.decode(codes, slots)
 
     def _bytes(self, *, cold: bool) -> int:
         total = self._parts[0][1].nbytes(cold=cold)

@@ -12,7 +12,6 @@ id).
 
 import numpy as np
 
-from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -22,6 +21,7 @@ from ..codecs.codec cimport Scorer
 from ..ids cimport Bits
 from ..kernels.table cimport Best, Heap, active, score_of, slot_of
 from ..parallel.crew cimport split
+from ..results cimport put, put_all
 
 
 # Queries that pass over the rows together: the rows then come from memory once for all of them.
@@ -120,25 +120,14 @@ cdef inline void send_for(Job* job, const Best* best, size_t first) noexcept nog
 
 cdef void finish(Job* job, Best* best, size_t query, int worker) noexcept nogil:
     # From candidates to results: score again where that says more, order, translate slots to ids.
-    cdef size_t i, n
-    cdef float* distances = job.distances + query * job.k
-    cdef int64_t* found = job.found + query * job.k
     cdef Heap nearest
-    n = best.size if best.size < job.k else job.k
     # The candidates' buffer has room for the results behind them.
-    nearest.start(best.keys + best.size, n, job.ids)
+    nearest.start(best.keys + best.size, best.size if best.size < job.k else job.k, job.ids)
     if job.last != NULL:
         rescore(job, best, &nearest, query, worker)
     else:
         complete(<Scorer>job.scan, best, &nearest, query)
-    for i in range(job.k):
-        if i < n:
-            distances[i] = score_of(nearest.keys[i])
-            found[i] = slot_of(nearest.keys[i])
-            found[i] = job.base + found[i] if job.ids == NULL else job.ids[found[i]]
-        else:
-            distances[i] = INFINITY
-            found[i] = -1
+    put(&nearest, job.k, job.ids, job.base, job.distances + query * job.k, job.found + query * job.k)
 
 
 cdef void complete(Scorer scan, Best* best, Heap* nearest, size_t query) noexcept nogil:
@@ -328,21 +317,19 @@ cdef void range_piece(void* context, size_t begin, size_t end, int worker) noexc
 
 
 def range_search(
-    Scorer last not None, Py_ssize_t n_rows, float[::1] radii, Bits allowed, ids, int64_t base, int threads,
+    Scorer last not None, Py_ssize_t n_rows, float[::1] radii, Bits allowed,
+    const int64_t[::1] ids, int64_t base, int threads,
 ):
     """Return (limits, scores, ids) of all rows whose last score is below each query's radius, nearest first.
 
     limits : int64 (n_queries + 1,); query i's results are at limits[i] .. limits[i + 1].
     """
     cdef RangeJob job
-    cdef size_t n = radii.shape[0], query, i, at = 0
+    cdef size_t n = radii.shape[0]
     cdef vector[vector[uint64_t]] keys
     cdef vector[uint64_t] room
-    cdef float[::1] score_view
-    cdef int64_t[::1] slot_view
     keys.resize(n)
     room.resize(<size_t>threads * 256)
-    limits = np.zeros(n + 1, np.int64)
     if n and n_rows:
         job.last, job.n_rows, job.radii = <void*>last, n_rows, &radii[0]
         job.keys, job.room = keys.data(), room.data()
@@ -351,17 +338,4 @@ def range_search(
             job.allowed = &allowed.words[0]
         with nogil:
             split(n, 1, threads, range_piece, &job)
-    for query in range(n):
-        limits[query + 1] = limits[query] + <Py_ssize_t>keys[query].size()
-    scores, slots = np.empty(limits[n], np.float32), np.empty(limits[n], np.int64)
-    score_view, slot_view = scores, slots
-    with nogil:
-        for query in range(n):
-            for i in range(keys[query].size()):
-                score_view[at] = score_of(keys[query][i])
-                slot_view[at] = slot_of(keys[query][i])
-                at += 1
-    labels = slots + base if ids is None else np.asarray(ids)[slots]
-    owner = np.repeat(np.arange(n), np.diff(limits))
-    order = np.lexsort((labels, scores, owner))
-    return limits, scores[order], labels[order]
+    return put_all(keys, &ids[0] if ids is not None else NULL, base)

@@ -32,18 +32,22 @@ struct Beam {
         room = most;
         worst = __builtin_huge_valf();
     }
-    // A NaN score (of a damaged file) never enters.
-    INLAY_INLINE void push(float score, std::uint32_t slot) {
-        if (!(score <= worst)) return;
-        const std::uint64_t key = key_of(score, slot);
-        // A search without branches, half of which would be mispredicted; compilers make one of `? half : 0`.
+    // Where a key stands, or would: a search without branches, half of which would be mispredicted; compilers
+    // make one of `? half : 0`.
+    INLAY_INLINE std::size_t rank_of(std::uint64_t key) const {
         const std::uint64_t* from = keys;
         for (std::size_t left = size; left > 0;) {
             const std::size_t half = (left + 1) / 2;
             from += half & (std::size_t{0} - (from[half - 1] < key));
             left -= half;
         }
-        const std::size_t at = static_cast<std::size_t>(from - keys);
+        return static_cast<std::size_t>(from - keys);
+    }
+    // A NaN score (of a damaged file) never enters.
+    INLAY_INLINE void push(float score, std::uint32_t slot) {
+        if (!(score <= worst)) return;
+        const std::uint64_t key = key_of(score, slot);
+        const std::size_t at = rank_of(key);
         // The one beyond the last place has memory, but is not counted.
         std::memmove(keys + at + 1, keys + at, (size - at) * sizeof(std::uint64_t));
         keys[at] = key;
@@ -51,10 +55,22 @@ struct Beam {
         if (size == room) worst = topk::score_of(keys[size - 1]);
         if (at < next) next = at;
     }
+    // A key that is in the beam becomes a lesser one.
+    INLAY_INLINE void improve(std::uint64_t from, std::uint64_t to) {
+        const std::size_t was = rank_of(from), at = rank_of(to);
+        std::memmove(keys + at + 1, keys + at, (was - at) * sizeof(std::uint64_t));
+        keys[at] = to;
+        if (size == room) worst = topk::score_of(keys[size - 1]);
+        if (at < next) next = at;
+    }
+    // Whether a vertex is left to be expanded, whose key is keys[next] then.
+    INLAY_INLINE bool peek() {
+        while (next < size && keys[next] & 1) ++next;
+        return next < size;
+    }
     // Take the best vertex that is left to be expanded; false when there is none.
     INLAY_INLINE bool pop(std::uint32_t* slot) {
-        while (next < size && keys[next] & 1) ++next;
-        if (next == size) return false;
+        if (!peek()) return false;
         keys[next] |= 1;
         *slot = slot_of(keys[next++]);
         return true;
@@ -71,7 +87,7 @@ inline std::size_t cut(std::uint64_t* keys, std::size_t n, std::size_t most, con
 // The same, in order, and as keys of a beam.
 inline std::size_t keep_best(std::uint64_t* keys, std::size_t n, std::size_t most, const std::int64_t* ids) {
     n = cut(keys, n, most, ids);
-    std::sort(keys, keys + n, topk::Nearer{ids});
+    topk::sort_keys(keys, n, ids);
     for (std::size_t i = 0; i < n; ++i) keys[i] = key_of(topk::score_of(keys[i]), topk::slot_of(keys[i]));
     return n;
 }

@@ -78,4 +78,33 @@ inline void transform_neon(float* x, std::size_t n) {
 }
 #endif
 
+// One round of a rotation (rotation.pyx): signs, which carry the transform's scale, the transform of a
+// window, and where `folds` the halves folded into each other.
+using Round = void (*)(float* x, std::size_t dim, const float* signs, std::size_t first, std::size_t window,
+                       bool folds);
+
+constexpr float kRootHalf = 0.70710678118654752440f;
+
+#define INLAY_HADAMARD_LEVEL(TARGET, SUFFIX)                                                            \
+    TARGET inline void round_##SUFFIX(float* x, std::size_t dim, const float* signs, std::size_t first, \
+                                      std::size_t window, bool folds) {                                 \
+        for (std::size_t i = 0; i < dim; ++i) x[i] *= signs[i];                                         \
+        transform_##SUFFIX(x + first, window);                                                          \
+        float *front = x, *rear = x + dim / 2;                                                          \
+        for (std::size_t i = 0; folds && i < dim / 2; ++i) {                                            \
+            const float u = front[i] * kRootHalf, v = rear[i] * kRootHalf;                              \
+            front[i] = u + v;                                                                           \
+            rear[i] = u - v;                                                                            \
+        }                                                                                               \
+    }
+
+INLAY_HADAMARD_LEVEL(, scalar)
+#if defined(INLAY_X86)
+INLAY_HADAMARD_LEVEL(INLAY_AVX2, avx2)
+INLAY_HADAMARD_LEVEL(INLAY_AVX512, avx512)
+#elif defined(INLAY_NEON)
+INLAY_HADAMARD_LEVEL(, neon)
+#endif
+#undef INLAY_HADAMARD_LEVEL
+
 }  // namespace inlay::hadamard

@@ -13,10 +13,11 @@
 #include <immintrin.h>
 // AVX2 with FMA and F16C: Haswell, Zen 1 and later.
 #define INLAY_AVX2 __attribute__((target("avx2,fma,f16c,popcnt,bmi,bmi2")))
-// AVX-512 with VNNI and VPOPCNTDQ: Ice Lake, Zen 4 and later.
-#define INLAY_AVX512       \
-    __attribute__((target( \
-        "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vpopcntdq,avx2,fma,f16c,popcnt,bmi,bmi2")))
+// AVX-512 with VBMI, VNNI and VPOPCNTDQ: Ice Lake, Zen 4 and later.
+#define INLAY_AVX512                                                                                     \
+    __attribute__((                                                                                      \
+        target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx512vnni,avx512vpopcntdq,avx2,fma,f16c," \
+               "popcnt,bmi,bmi2")))
 #elif defined(__aarch64__)
 #define INLAY_NEON 1
 #include <arm_neon.h>
@@ -61,7 +62,8 @@ inline Level best_level() {
                       __builtin_cpu_supports("bmi2");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                        __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
+                        __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vnni") &&
+                        __builtin_cpu_supports("avx512vpopcntdq");
     return avx512 ? kAvx512 : avx2 ? kAvx2 : kScalar;
 #elif defined(INLAY_NEON) && defined(__ARM_FEATURE_DOTPROD)
     return kNeonDot;

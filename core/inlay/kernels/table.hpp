@@ -3,10 +3,14 @@
 
 #include "kernels/codes.hpp"
 #include "kernels/digits.hpp"
+#include "kernels/fastscan.hpp"
 #include "kernels/float32.hpp"
+#include "kernels/front.hpp"
 #include "kernels/gather.hpp"
 #include "kernels/hadamard.hpp"
+#include "kernels/lookup.hpp"
 #include "kernels/lvq.hpp"
+#include "kernels/rabitq.hpp"
 #include "kernels/signmag.hpp"
 #include "kernels/topk.hpp"
 
@@ -30,8 +34,18 @@ struct Kernels {
     signmag::Scores signmag2, signmag4, hamming;
     digits::Measure measure;
     digits::Digits digits2, digits4;
+    rabitq::Subtract rabitq_subtract;
+    rabitq::Fit rabitq_fit;
+    rabitq::Code rabitq_code;
+    rabitq::Assign rabitq_assign;
+    fastscan::Sums fastscan32, fastscan64;
+    lookup::Estimates estimates;
+    lookup::SubsetTables subset_tables;
+    lookup::QuantiseTables quantise_tables;
+    front::Extreme least, greatest;
     topk::Collect collect;
     hadamard::Transform hadamard;
+    hadamard::Round hadamard_round;
 };
 
 #define INLAY_FLOAT_ROWS(SUFFIX, ROW)                                          \
@@ -44,7 +58,12 @@ struct Kernels {
 #define INLAY_NEAR(SUFFIX) gather::near_##SUFFIX<4>, gather::near_##SUFFIX<8>
 #define INLAY_SIGNMAG(SUFFIX, PLAIN)                                                    \
     signmag::scores_##SUFFIX<2>, signmag::scores_##SUFFIX<4>, signmag::hamming_##PLAIN, \
-        digits::measure_##PLAIN, digits::digits_##PLAIN<2>, digits::digits_##PLAIN<4>
+        digits::measure_##PLAIN, digits::digits_##PLAIN<2>, digits::digits_##PLAIN<4>,  \
+        rabitq::subtract_##PLAIN, rabitq::fit_##PLAIN, rabitq::code_##PLAIN, rabitq::assign_##PLAIN
+#define INLAY_FASTSCAN(SUFFIX, TABLES, PLAIN)                                                           \
+    fastscan::sums32_##SUFFIX, fastscan::sums64_##SUFFIX, lookup::estimates_##SUFFIX,                   \
+        lookup::subset_tables_##TABLES, lookup::quantise_tables_##TABLES, front::extreme_##PLAIN<true>, \
+        front::extreme_##PLAIN<false>
 // The four products, then the four scans made of them.
 #define INLAY_DOTS(ONE4, EIGHT4, ONE8, EIGHT8, ESTIMATE)                              \
     ONE4, EIGHT4, ONE8, EIGHT8, lvq::scan_in_runs<ONE4, ESTIMATE, 1>,                 \
@@ -58,8 +77,10 @@ inline constexpr Kernels kScalarKernels = {
     INLAY_LVQ(scalar),
     INLAY_NEAR(scalar),
     INLAY_SIGNMAG(scalar, scalar),
+    INLAY_FASTSCAN(scalar, scalar, scalar),
     topk::collect_scalar,
     hadamard::transform_scalar,
+    hadamard::round_scalar,
 };
 #if defined(INLAY_X86)
 inline constexpr Kernels kAvx2Kernels = {
@@ -69,15 +90,28 @@ inline constexpr Kernels kAvx2Kernels = {
     INLAY_LVQ(avx2),
     INLAY_NEAR(avx2),
     INLAY_SIGNMAG(avx2, avx2),
+    INLAY_FASTSCAN(avx2, avx2, avx2),
     topk::collect_avx2,
     hadamard::transform_avx2,
+    hadamard::round_avx2,
 };
 inline constexpr Kernels kAvx512Kernels = {
-    INLAY_FLOAT(avx512),       codes::dots_one_avx512<4>,   codes::dots_eight_avx512<4>,
-    codes::dots_one_avx512<8>, codes::dots_eight_avx512<8>, lvq::scan_avx512<4, 1>,
-    lvq::scan_avx512<4, 8>,    lvq::scan_avx512<8, 1>,      lvq::scan_avx512<8, 8>,
-    INLAY_LVQ(avx512),         INLAY_NEAR(avx512),          INLAY_SIGNMAG(avx512, avx512),
-    topk::collect_avx512,      hadamard::transform_avx512,
+    INLAY_FLOAT(avx512),
+    codes::dots_one_avx512<4>,
+    codes::dots_eight_avx512<4>,
+    codes::dots_one_avx512<8>,
+    codes::dots_eight_avx512<8>,
+    lvq::scan_avx512<4, 1>,
+    lvq::scan_avx512<4, 8>,
+    lvq::scan_avx512<8, 1>,
+    lvq::scan_avx512<8, 8>,
+    INLAY_LVQ(avx512),
+    INLAY_NEAR(avx512),
+    INLAY_SIGNMAG(avx512, avx512),
+    INLAY_FASTSCAN(avx512, avx2, avx512),
+    topk::collect_avx512,
+    hadamard::transform_avx512,
+    hadamard::round_avx512,
 };
 #elif defined(INLAY_NEON)
 // Plain C++ is compiled with NEON here, so the scalar text of lvq.hpp is its NEON form already.
@@ -88,8 +122,10 @@ inline constexpr Kernels kNeonKernels = {
     INLAY_LVQ(scalar),
     INLAY_NEAR(neon),
     INLAY_SIGNMAG(neon, scalar),
+    INLAY_FASTSCAN(neon, scalar, neon),
     topk::collect_neon,
     hadamard::transform_neon,
+    hadamard::round_neon,
 };
 inline constexpr Kernels kNeonDotKernels = {
     INLAY_FLOAT(neon),
@@ -98,8 +134,10 @@ inline constexpr Kernels kNeonDotKernels = {
     INLAY_LVQ(scalar),
     INLAY_NEAR(neon_dot),
     INLAY_SIGNMAG(neon, scalar),
+    INLAY_FASTSCAN(neon, scalar, neon),
     topk::collect_neon,
     hadamard::transform_neon,
+    hadamard::round_neon,
 };
 #endif
 #undef INLAY_FLOAT_ROWS
@@ -107,6 +145,7 @@ inline constexpr Kernels kNeonDotKernels = {
 #undef INLAY_LVQ
 #undef INLAY_NEAR
 #undef INLAY_SIGNMAG
+#undef INLAY_FASTSCAN
 #undef INLAY_DOTS
 
 // Null for a level that this build or this CPU does not have.

@@ -93,6 +93,45 @@ cdef extern from "kernels/digits.hpp" namespace "inlay::digits" nogil:
         double absolute
     uint64_t gather_bits(const uint8_t* digits, int bit)
 
+cdef extern from "kernels/fastscan.hpp" namespace "inlay::fastscan" nogil:
+    ctypedef void (*Sums)(
+        const uint8_t* codes, const uint8_t* tables, size_t groups, size_t planes, uint32_t* sums
+    ) noexcept nogil
+    void pack32(const uint8_t* codes, size_t groups, uint8_t* out)
+    void pack64(const uint8_t* codes, size_t groups, uint8_t* out)
+
+cdef extern from "kernels/front.hpp" namespace "inlay::front" nogil:
+    ctypedef size_t (*Extreme)(const uint32_t* numbers, size_t n) noexcept nogil
+    struct Front:
+        float worst
+    size_t memory_of(size_t most)
+    void start_front "inlay::front::start"(
+        Front& front, uint32_t* memory, size_t most, uint64_t* known, size_t n, Extreme least,
+        Extreme greatest
+    )
+    void push "inlay::front::push"(Front& front, float score, uint32_t slot)
+    void take "inlay::front::take"(
+        Front& front, const float* scores, uint64_t below, const uint32_t* links, size_t n_slots
+    )
+    float limit_of "inlay::front::limit"(const Front& front, float enough)
+    bint pop "inlay::front::pop"(Front& front, float most, uint32_t* slot, float* estimate)
+    void learn(Front& front, float score, float estimate)
+
+cdef extern from "kernels/lookup.hpp" namespace "inlay::lookup" nogil:
+    ctypedef uint64_t (*Estimates)(
+        const uint32_t* sums, const uint16_t* adds, const uint16_t* rescales, size_t n, float base,
+        float step, float shift, float worst, float* out
+    ) noexcept nogil
+
+cdef extern from "kernels/rabitq.hpp" namespace "inlay::rabitq" nogil:
+    struct RaBitQSums "inlay::rabitq::Sums":
+        double one
+        double other
+
+cdef extern from "kernels/sums.hpp" namespace "inlay::sums" nogil:
+    double total_of "inlay::sums::total"(const float* a, size_t n)
+    double dot(const float* a, const float* b, size_t n)
+
 cdef extern from "kernels/topk.hpp" namespace "inlay::topk" nogil:
     ctypedef size_t (*Collect)(
         const float* scores, size_t n, float threshold, uint32_t first, const uint64_t* allowed,
@@ -186,7 +225,34 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
         Sizes (*measure)(const float* y, size_t dim) noexcept nogil
         double (*digits2)(const float* y, size_t dim, float step, uint8_t* digits) noexcept nogil
         double (*digits4)(const float* y, size_t dim, float step, uint8_t* digits) noexcept nogil
+        RaBitQSums (*rabitq_subtract)(
+            const float* o, const float* c, size_t dim, float* r
+        ) noexcept nogil
+        RaBitQSums (*rabitq_fit)(const float* r, size_t dim, float inverse, int most) noexcept nogil
+        RaBitQSums (*rabitq_code)(
+            const float* r, const float* c, size_t dim, float inverse, int most, uint8_t* codes
+        ) noexcept nogil
+        RaBitQSums (*rabitq_assign)(
+            const float* r, const float* c, size_t groups, size_t width, const float* centroids,
+            float scale, uint8_t* codes
+        ) noexcept nogil
+        Sums fastscan32
+        Sums fastscan64
+        Estimates estimates
+        void (*subset_tables)(const float* y, size_t dim, size_t width, float* tables) noexcept nogil
+        void (*quantise_tables)(
+            const float* tables, size_t groups, size_t size, unsigned int most, uint8_t* out, float* step,
+            float* low
+        ) noexcept nogil
+        Extreme least
+        Extreme greatest
         Collect collect
         void (*hadamard)(float* x, size_t n) noexcept nogil
+        void (*hadamard_round)(
+            float* x, size_t dim, const float* signs, size_t first, size_t window, bint folds
+        ) noexcept nogil
 
 cdef const Kernels* active() noexcept nogil
+
+# Those of a level by its name; None is the one in use.
+cdef const Kernels* at(name) except NULL

@@ -1,7 +1,8 @@
 """The dispatch table, and every kernel callable from Python at any level this CPU has.
 
 The functions here exist for tests and measurements: they check shapes, allocate their result and call one
-kernel. Index code cimports `active()` and calls the kernels themselves.
+kernel. Index code cimports `active()` and calls the kernels themselves. The kernels of coded links are called
+in links.pyx.
 """
 
 import os

@@ -42,6 +42,10 @@ struct Nearer {
     }
 };
 
+inline void sort_keys(std::uint64_t* keys, std::size_t n, const std::int64_t* ids) {
+    std::sort(keys, keys + n, Nearer{ids});
+}
+
 // Append the slots first, first + 1, ... of the scores <= threshold to keys, and return how many there were.
 // allowed: null, or a bit a slot (bit s % 64 of word s / 64); `first` is a multiple of 16 then.
 using Collect = std::size_t (*)(const float* scores, std::size_t n, float threshold, std::uint32_t first,
@@ -217,11 +221,12 @@ struct Best {
     }
     void finish() {
         cut();
-        std::sort(keys, keys + size, Nearer{ids});
+        sort_keys(keys, size, ids);
     }
 };
 
-// The k best of keys that come one by one, as a heap with the worst on top. Memory is the caller's: k keys.
+// The k best of scores that come one by one, as a heap with the worst on top; NaN, of a damaged file, never
+// enters. Memory is the caller's: k keys.
 struct Heap {
     std::uint64_t* keys;
     std::size_t size, k;
@@ -236,6 +241,7 @@ struct Heap {
     bool full() const { return size == k; }
     float worst() const { return score_of(keys[0]); }
     void push(float score, std::uint32_t slot) {
+        if (score != score) return;
         const Nearer nearer{ids};
         const std::uint64_t key = key_of(score, slot);
         if (full()) {

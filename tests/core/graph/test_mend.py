@@ -1,5 +1,6 @@
 """Mending leads a way to every vertex and loses none; healing leads past vertices that are to go."""
 
+import signal
 import time
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import reference_graph as reference
-from inlay.graph.mend import heal, is_due, mend
+from inlay.graph.build import link
+from inlay.graph.mend import MEND_AFTER, heal, is_due, mend, reconnect
 from inlay.ids import Bits
 from reference_graph import NONE, reached
 
@@ -89,9 +91,10 @@ def test_dead_vertices_are_not_led_to():
     assert (places[~alive] == NONE).all()
 
 
-def test_mending_is_due_when_a_sixteenth_is_new():
-    graph = graph_of(tidy_places(160, 3, 0), [0])
-    for unmended, due in ((0, False), (9, False), (10, True), (160, True)):
+def test_mending_is_due_when_many_are_new():
+    n = 5 * MEND_AFTER
+    graph = graph_of(tidy_places(n, 3, 0), [0])
+    for unmended, due in ((0, False), (4, False), (5, True), (n, True)):
         graph.unmended = unmended
         assert is_due(graph) is due
 
@@ -114,6 +117,78 @@ def test_mending_nothing():
         graph = mended(np.full((n, 3), NONE, np.uint32), [0][:n], np.zeros((n, 2), np.float32))
         assert graph.check() == []
         assert (places_of(graph) == NONE).all()
+
+
+def grown(graph, rows, new, seed=0, inner=False):
+    """Link `new` more of the rows, and reconnect; not committed."""
+    first = len(graph)
+    graph.begin(first + new)
+    pairs = pairs_of(rows[: first + new], 1, inner)
+    link(graph, pairs, first, 20, 1.0, seed, 1, lambda n: None)
+    reconnect(graph, pairs)
+
+
+@given(
+    seeds,
+    kinds,
+    st.integers(2, 120),
+    st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    st.integers(2, 6),
+    st.booleans(),
+)
+def test_vertices_linked_a_few_at_a_time_are_reached_at_once(seed, kind, n, pieces, degree, inner):
+    rows = rows_of(kind, n + sum(pieces), 2, seed)
+    # Fewer would be replaced by more of them soon, and walks begin elsewhere.
+    entries = np.random.default_rng(seed).permutation(n)[: 1 + int(n**0.5)]
+    graph = mended(tidy_places(n, degree, seed), entries, rows[:n])
+    for new in pieces:
+        grown(graph, rows, new, seed, inner)
+        assert graph.check() == []
+        assert graph.unmended == 0
+        graph.commit()
+
+
+@given(seeds, kinds, st.integers(2, 80), st.integers(1, 5), st.integers(2, 5), st.sampled_from([0.3, 0.7]))
+def test_what_could_be_reached_still_can_be(seed, kind, n, new, degree, share):
+    rows = rows_of(kind, n + new, 2, seed)
+    places = tidy_places(n, degree, seed, share)
+    graph = graph_of(places, np.arange(1 + int(n**0.5)))
+    graph.unmended = 3
+    grown(graph, rows, new, seed)
+    assert reached(places_of(graph), 0) >= reached(places, 0)
+    # Others are not looked for, unless there was no other way than to look at all.
+    assert graph.unmended in (0, 3)
+    graph.truncate(n)
+    np.testing.assert_array_equal(places_of(graph), places)
+    assert graph.unmended == 3
+
+
+def test_a_far_cluster_is_not_cut_off_by_nearer_rows():
+    """The link to it is the farthest of its vertex, whose places are wanted by those that come."""
+    numbers = np.arange(20)
+    rows = np.concatenate([10 * numbers, 10_000 + numbers, 190 + np.arange(1, 40)]).astype(np.float32)[
+        :, None
+    ]
+    chain = np.full((40, 3), NONE, np.uint32)
+    chain[0, 0], chain[1:, 0], chain[1:-1, 1] = 1, np.arange(39), np.arange(2, 40)
+    chain[20, :2] = 21, NONE  # there is a way to the cluster, and none from it
+    graph = graph_of(chain, [0, 1, 2, 3, 4, 5, 6])
+    assert graph.check() == []
+    for _ in range(39):
+        grown(graph, rows, 1)
+        graph.commit()
+        assert graph.check() == []
+    assert 20 not in places_of(graph)[19]  # the link that led there
+
+
+def test_reconnecting_with_the_links_of_a_damaged_file():
+    rng = np.random.default_rng(0)
+    rows = rows_of("numbers", 206, 3, 0)
+    for high in (200, 260, 2**32):
+        places = rng.integers(0, high, (200, 4), dtype=np.uint32)
+        graph = graph_of(places, np.arange(15))
+        grown(graph, rows, 6)
+        assert len(reached(places_of(graph), 0)) > 1
 
 
 @given(seeds, kinds, st.integers(1, 70), st.integers(2, 6), st.sampled_from([0.1, 0.5, 0.9]), st.data())
@@ -178,3 +253,48 @@ def test_healing_without_any_left():
     rows = rows_of("numbers", 20, 3, 0)
     healed = heal(graph_of(tidy_places(20, 4, 0), [0]), pairs_of(rows), Bits(np.zeros(20, bool)), 1.0, 0, 1)
     assert (len(healed), healed.check(), healed.degree) == (0, [], 4)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.fixture
+def stop_soon():
+    """Let a signal handler raise in a moment."""
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("needs a timer")
+
+    def stop(*_):
+        raise Stop
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_signal_ends_mending_which_is_undone(stop_soon):
+    n = 60_000
+    graph = graph_of(np.full((0, 8), NONE, np.uint32), [])
+    graph.begin(n)
+    graph.entries = np.array([3], np.uint32)
+    started = time.monotonic()
+    with pytest.raises(Stop):
+        mend(graph, pairs_of(rows_of("numbers", n, 2, 0)), None)
+    assert time.monotonic() - started < 2
+    assert graph.check() != []
+    graph.truncate(0)
+    assert (len(graph), graph.check()) == (0, [])
+
+
+def test_a_signal_ends_healing_which_changes_nothing(stop_soon):
+    n = 60_000
+    places = np.random.default_rng(0).integers(0, n, (n, 16), dtype=np.uint32)
+    graph, alive = graph_of(places, [0]), Bits(np.arange(n) % 2 > 0)
+    started = time.monotonic()
+    with pytest.raises(Stop):
+        heal(graph, pairs_of(rows_of("numbers", n, 2, 0)), alive, 1.0, 0, 1)
+    assert time.monotonic() - started < 2
+    np.testing.assert_array_equal(places_of(graph), places)

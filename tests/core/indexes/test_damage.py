@@ -177,7 +177,9 @@ def test_a_header_field_that_lies_is_refused_or_harmless(contents, field):
 def reshaped(array):
     """The same numbers in other shapes and dtypes."""
     yield from (array[:-1], np.concatenate([array, array[:1]]), array[:0], array[None], np.ravel(array)[:1])
-    yield from (array.astype(code) for code in ("u1", "i8", "f8", "f2"))
+    with np.errstate(over="ignore"):
+        others = [array.astype(code) for code in ("u1", "i8", "f8", "f2")]
+    yield from others
     if array.ndim == 2:
         yield from (array[:, :-1], array.T, array.ravel())
 
@@ -217,6 +219,22 @@ def test_a_section_with_other_contents_is_refused_or_harmless(contents):
             with np.errstate(all="ignore"):
                 said = refusal((header, {**sections, name: fill}))
             assert said is None or f"section '{name}'" in said
+
+
+def test_a_row_whose_last_score_is_no_number_is_not_found():
+    rows = gaussian(300, 20)
+    index = inlay.LVQIndex(20, vectors="float32")
+    index.add(rows)
+    header, sections = file.read(index.to_bytes())
+    sections = {name: np.array(array) for name, array in sections.items()}
+    sections["rows"][7], sections["rows"][8] = np.nan, -np.float32(np.nan)
+    index = opened(sealed(header, sections))
+    for k in (1, 10, 300):
+        distances, ids = index.search(rows[:20], k, rerank=300)
+        assert not np.isin([7, 8], ids).any()
+        assert (np.sort(distances) == distances).all()
+        assert (ids[:, : min(k, 298)] >= 0).all()
+        assert (ids[:, 298:] == -1).all()
 
 
 def test_ids_that_lie_are_refused_or_harmless(contents):

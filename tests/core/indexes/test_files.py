@@ -42,7 +42,8 @@ def answers(index):
 
 def assert_alike(index, other):
     assert type(index) is type(other)
-    assert repr(index) == repr(other)
+    # But for its bytes, of which some are the scratch of searches.
+    assert repr(index).rsplit(",", 1)[0] == repr(other).rsplit(",", 1)[0]
     for name in ("dim", "metric", "seed", "spec", "options", "is_trained"):
         assert getattr(index, name) == getattr(other, name)
     for name in type(index).EFFORT:
@@ -233,7 +234,7 @@ def test_there_is_a_golden_file_of_every_form():
     made = {answer["made"] for answer in ANSWERS.values()}
     assert {str(form) for form in FORMS} <= made
     assert {answer["metric"] for answer in ANSWERS.values()} == set(METRICS)
-    assert all((GOLDEN / name).stat().st_size < 20_000 for name in ANSWERS)
+    assert all((GOLDEN / name).stat().st_size < 50_000 for name in ANSWERS)
 
 
 @pytest.mark.parametrize("mmap", [True, False])

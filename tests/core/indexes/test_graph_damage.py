@@ -21,6 +21,8 @@ FORMS = (
     (Form("HNSW4,LVQ4x8"), "ip"),
     (Form("QuIVer4"), "l2"),
     (Form("QuIVer4", {"vectors": "float16"}), "ip"),
+    (Form("SymQG32"), "ip"),
+    (Form("SymQG32", {"code": "pq4"}), "l2"),
 )
 NONE = 0xFFFFFFFF
 pytestmark = pytest.mark.filterwarnings("ignore:two bits a dimension:UserWarning")

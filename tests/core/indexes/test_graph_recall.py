@@ -9,7 +9,7 @@ from core.indexes.test_changes import copy_of
 import inlay
 
 N, DIM = 3000, 32
-SPECS = ("HNSW32", "HNSW32,LVQ8", "HNSW32,LVQ4x8", "QuIVer32")
+SPECS = ("HNSW32", "HNSW32,LVQ8", "HNSW32,LVQ4x8", "QuIVer32", "SymQG32")
 
 
 def split(rows, n_queries=200):
@@ -48,10 +48,13 @@ def test_a_beam_of_64_finds_nearly_all(made, spec, metric):
     before = index.search_statistics
     found = recall(index, queries, truth, ef=64)
     after = index.search_statistics
-    # It was walked, and is no look at all rows.
-    assert after["expanded"] - before["expanded"] >= 64 * 200
-    assert after["evaluated"] - before["evaluated"] < 0.6 * 200 * N
-    floor = {"HNSW32": 0.99, "HNSW32,LVQ8": 0.985, "HNSW32,LVQ4x8": 0.985, "QuIVer32": 0.96}[spec]
+    # It was walked, and is no look at all rows. Estimates end a walk early, and a row may have several.
+    fewest, most = (40, 0.8 * N) if spec == "SymQG32" else (64, 0.6 * N)
+    assert after["expanded"] - before["expanded"] >= fewest * 200
+    assert after["evaluated"] - before["evaluated"] < most * 200
+    floor = {
+        "HNSW32": 0.99, "HNSW32,LVQ8": 0.985, "HNSW32,LVQ4x8": 0.985, "QuIVer32": 0.96, "SymQG32": 0.99
+    }[spec]  # fmt: skip
     assert found >= floor - (0.02 if metric == "ip" else 0), found
 
 
@@ -75,7 +78,7 @@ def test_a_beam_of_all_rows_and_the_last_word_on_each_is_the_whole_truth(made, s
         truth = inlay.FlatIndex(DIM, metric)
         truth.add(rows)
         assert recall(index, queries, truth.search(queries, 10)[1], ef=N) == 1
-    elif spec == "HNSW32,LVQ4x8":
+    elif spec in ("HNSW32,LVQ4x8", "SymQG32"):
         true = values(queries / np.linalg.norm(queries, axis=1, keepdims=True), known, "ip")
         true = true if metric == "cosine" else values(queries, known, metric)
         best = np.sort(true if metric == "l2" else -true, axis=1)[:, :10]
@@ -122,7 +125,7 @@ def test_two_bits_do_for_histograms_when_centred_and_rotated():
 
 # Filters
 
-FILTERED = ("HNSW32", "HNSW16,LVQ8", "QuIVer16")
+FILTERED = ("HNSW32", "HNSW16,LVQ8", "QuIVer16", "SymQG32")
 
 
 @pytest.mark.parametrize("spec", FILTERED)
@@ -193,7 +196,7 @@ def test_with_half_of_the_rows_gone_k_live_ones_come_back(spec, most_dead, monke
     assert recall(index, queries, truth, ef=64) >= 0.95
 
 
-@pytest.mark.parametrize("spec", ["HNSW16", "HNSW16,LVQ8", "QuIVer16"])
+@pytest.mark.parametrize("spec", ["HNSW16", "HNSW16,LVQ8", "QuIVer16", "SymQG32"])
 def test_churn_costs_no_recall(spec):
     """Three rounds in which a tenth goes and others come, against an index that was made anew."""
     form = Form(spec)

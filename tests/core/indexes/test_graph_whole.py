@@ -19,15 +19,6 @@ def form(request):
     return request.param
 
 
-def is_whole(index):
-    """No vertex is out of reach; where not all of the last ones were looked after, nothing else is wrong."""
-    faults = index.check()
-    if index._graph.unmended * 16 < len(index._graph):
-        faults = [fault for fault in faults if "no link to" not in fault and "be reached" not in fault]
-    assert faults == []
-    return True
-
-
 @pytest.mark.parametrize("kind", HARD)
 def test_every_build_is_whole(form, kind):
     degree = form.untrained(DIM).degree
@@ -68,18 +59,18 @@ def test_pieces_removal_and_replacement_leave_it_whole(form, kind):
     for size in (1, 1, 2, 5, 30, 1, 60, 200, 10, 90):
         index.add(rows[done : done + size])
         done += size
-        assert is_whole(index)
+        assert index.check() == []
     # Buried rows stay in the graph, until a fifth of all are.
     assert index.remove(rng.permutation(done)[:40]) == 40
     assert index._ids.n_slots == done
-    assert is_whole(index)
+    assert index.check() == []
     index.remove(index.ids[rng.random(len(index)) < 0.3])
     assert index._ids.n_slots == len(index)
     assert index.check() == []
     copy = copy_of(index)
     assert copy.check() == []
     index.upsert(rows[400:600], np.arange(300, 500))
-    assert is_whole(index)
+    assert index.check() == []
     index.remove(index.ids[::9])
     index.compact()
     assert index._ids.n_slots == len(index)
@@ -91,6 +82,35 @@ def test_pieces_removal_and_replacement_leave_it_whole(form, kind):
     assert index.check() == []
 
 
+@pytest.mark.parametrize("kind", ["gaussian", "copies", "clustered", "growing"])
+def test_rows_added_singly_are_reached_at_once(form, kind, metric):
+    rows = HARD[kind](760, DIM)
+    index = form.untrained(DIM, metric)
+    index.add(rows[:700])
+    index.remove(np.arange(0, 700, 7))
+    for row in rows[700:]:
+        index.add(row[None])
+        assert index.check() == []
+
+
+@pytest.mark.parametrize("spec", ["HNSW8", "HNSW16", "QuIVer16", "SymQG32"])
+def test_rows_added_singly_are_found_as_those_added_at_once(spec):
+    """1,500 rows of 128 dimensions without any structure; what of the last 500 their own vector finds."""
+    rows = gaussian(1500, 128)
+    once, singly = (Form(spec).untrained(128) for _ in range(2))
+    for index in (once, singly):
+        index.train(rows)
+        index.add(rows[:1000])
+    once.add(rows[1000:])
+    for row in rows[1000:]:
+        singly.add(row[None])
+    missed = [
+        int((index.search(rows[1000:], 1, ef=24)[1][:, 0] != np.arange(1000, 1500)).sum())
+        for index in (once, singly)
+    ]
+    assert missed[1] <= missed[0] + 10, missed
+
+
 def test_the_entries_may_go(form):
     rows = low_rank(700, DIM)
     index = form.filled(rows)
@@ -98,14 +118,14 @@ def test_the_entries_may_go(form):
         entries = index._graph.entries
         gone = index._ids.array[entries]
         assert index.remove(gone) == len(entries)
-        assert is_whole(index)
+        assert index.check() == []
         found = index.search(rows, 5, ef=700)[1]
         assert not np.isin(found, gone).any()
         index.compact()
         assert index.check() == []
         assert len(index._graph.entries) > 10
         index.add(rows[: 100 * turn])
-        assert is_whole(index)
+        assert index.check() == []
 
 
 def test_all_may_go_and_others_come(form, metric):
@@ -114,7 +134,7 @@ def test_all_may_go_and_others_come(form, metric):
     for turn in range(2):
         for gone in np.array_split(np.random.default_rng(turn).permutation(index.ids), 4):
             index.remove(gone)
-            assert is_whole(index)
+            assert index.check() == []
         assert (len(index), index._ids.n_slots, index.check()) == (0, 0, [])
         assert (index.search(rows[:2], 3)[1] == -1).all()
         ids = index.add(rows)
@@ -174,9 +194,7 @@ def test_threads_do_not_show_in_the_file(steady, threads):
     assert in_pieces(seeded, rows, metric).to_bytes() != data
 
 
-@pytest.mark.parametrize(
-    "form", [form for form in GRAPHS if "QuIVer" in str(form) or "LVQ" in str(form)], ids=str
-)
+@pytest.mark.parametrize("form", [form for form in GRAPHS if str(form) != "HNSW8"], ids=str)
 def test_the_cpu_does_not_show_in_the_file(form):
     rows = low_rank(1100, DIM)
     metric = METRICS[GRAPHS.index(form) % 3]

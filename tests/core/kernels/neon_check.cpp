@@ -399,6 +399,149 @@ void run_signmag(const Kernels& kernels, Transcript& log) {
         }
 }
 
+// ---- FastScan
+// ------------------------------------------------------------------------------------------------
+
+void sums_case(inlay::fastscan::Sums kernel, size_t n, size_t groups, size_t planes, int fill, Random& random,
+               Transcript& log) {
+    Guarded<std::uint8_t> codes(planes * groups * (n == 32 ? 16 : 48)), tables(groups * (n == 32 ? 16 : 64));
+    Guarded<std::uint32_t> sums(n);
+    random.fill(codes);
+    random.fill(tables);
+    if (fill != kAny) std::memset(tables.data(), fill, tables.size());
+    kernel(codes.data(), tables.data(), groups, planes, sums.data());
+    log.add(sums);
+}
+
+void tables_case(const Kernels& kernels, size_t dim, size_t width, int kind, Random& random,
+                 Transcript& log) {
+    const size_t groups = width == 4 ? (dim + 3) / 4 : (dim + 23) / 24 * 4, size = width == 4 ? 16 : 64;
+    Guarded<float> y(dim), tables(groups * size), found(2);
+    Guarded<std::uint8_t> bytes(groups * size);
+    fill_row(y, kind, random);
+    kernels.subset_tables(y.data(), dim, width, tables.data());
+    log.add(tables);
+    for (const unsigned most : {255u, 31u}) {
+        kernels.quantise_tables(tables.data(), groups, size, most, bytes.data(), &found[0], &found[1]);
+        log.add(bytes);
+        log.add(found);
+    }
+}
+
+void estimates_case(const Kernels& kernels, size_t n, float worst, Random& random, Transcript& log) {
+    Guarded<std::uint32_t> sums(n);
+    Guarded<std::uint16_t> adds(n), rescales(n);
+    Guarded<float> out(n);
+    for (size_t i = 0; i < n; ++i) {
+        sums[i] = random.bits() >> (1 + i % 20);
+        // Of either sign, and of sizes whose products stay finite.
+        adds[i] = static_cast<std::uint16_t>((random.bits() & 0x8FFF) | 0x3000);
+        rescales[i] = static_cast<std::uint16_t>((random.bits() & 0x8FFF) | 0x3000);
+    }
+    const std::uint64_t better = kernels.estimates(sums.data(), adds.data(), rescales.data(), n, -1.7f, 0.03f,
+                                                   -55.0f, worst, out.data());
+    log.add(out);
+    log.add(&better, 1);
+}
+
+void pack_case(size_t n, size_t groups, Random& random, Transcript& log) {
+    Guarded<std::uint8_t> codes(n * groups), block(groups * (n == 32 ? 16 : 48));
+    for (size_t i = 0; i < codes.size(); ++i)
+        codes[i] = static_cast<std::uint8_t>(random.bits() & (n == 32 ? 15 : 63));
+    (n == 32 ? inlay::fastscan::pack32 : inlay::fastscan::pack64)(codes.data(), groups, block.data());
+    log.add(block);
+}
+
+void run_fastscan(const Kernels& kernels, Transcript& log) {
+    Random random(10);
+    for (const size_t n : {32, 64})
+        for (const size_t about : {0, 1, 2, 3, 4, 5, 8, 9, 17, 32, 96, 254, 256, 257, 260, 513, 1028}) {
+            const size_t groups = n == 32 ? about : (about + 3) / 4 * 4;
+            for (const size_t planes : {1, 2, 8})
+                for (const int fill : {kAny, 255}) {
+                    log.begin("sums", n, groups, planes);
+                    sums_case(n == 32 ? kernels.fastscan32 : kernels.fastscan64, n, groups, planes, fill,
+                              random, log);
+                }
+            log.begin("pack", n, groups);
+            pack_case(n, groups, random, log);
+        }
+    for (const size_t dim : kSizes)
+        for (const size_t width : {4, 6})
+            for (int kind = 0; dim > 0 && kind < kKinds; ++kind) {
+                log.begin("tables", dim, width, static_cast<size_t>(kind));
+                tables_case(kernels, dim, width, kind, random, log);
+            }
+    for (const size_t n : {32, 64})
+        for (const float worst : {0.0f, INFINITY, -INFINITY, NAN, -1.7f})
+            for (int times = 0; times < 20; ++times) {
+                log.begin("estimates", n);
+                estimates_case(kernels, n, worst, random, log);
+            }
+}
+
+// ---- RaBitQ and the front
+// ------------------------------------------------------------------------------------------------
+
+void step_case(const Kernels& kernels, size_t dim, int kind, Random& random, Transcript& log) {
+    Guarded<float> o(dim), c(dim), r(dim);
+    Guarded<std::uint8_t> codes(dim);
+    fill_row(o, kind, random);
+    random.fill(c);
+    inlay::rabitq::Sums sums = kernels.rabitq_subtract(o.data(), c.data(), dim, r.data());
+    log.add(&sums, 1);
+    log.add(r);
+    for (const int most : {0, 1, 7, 127})
+        for (const float inverse : {0.3f, 40.0f, 1e30f, INFINITY}) {
+            sums = kernels.rabitq_fit(r.data(), dim, inverse, most);
+            log.add(&sums, 1);
+            sums = kernels.rabitq_code(r.data(), c.data(), dim, inverse, most, codes.data());
+            log.add(&sums, 1);
+            log.add(codes);
+        }
+}
+
+void assign_case(const Kernels& kernels, size_t groups, size_t width, Random& random, Transcript& log) {
+    Guarded<float> r(groups * width), c(groups * width), book(groups * width * inlay::rabitq::kCentroids);
+    Guarded<std::uint8_t> codes(groups);
+    random.fill(r);
+    random.fill(c);
+    random.fill(book);
+    const inlay::rabitq::Sums sums =
+        kernels.rabitq_assign(r.data(), c.data(), groups, width, book.data(), 0.7f, codes.data());
+    log.add(&sums, 1);
+    log.add(codes);
+}
+
+void extremes_case(const Kernels& kernels, size_t n, Random& random, Transcript& log) {
+    Guarded<std::uint32_t> numbers((n + 15) / 16 * 16);
+    const std::uint32_t mask = random.bits() % 2 ? 0xFFFFFFFFu : 0x80000001u;
+    for (size_t i = 0; i < n; ++i) numbers[i] = random.bits() & mask;
+    for (const bool least : {true, false}) {
+        for (size_t i = n; i < numbers.size(); ++i) numbers[i] = least ? 0xFFFFFFFFu : 0;
+        const size_t at = (least ? kernels.least : kernels.greatest)(numbers.data(), n);
+        log.add(&at, 1);
+    }
+}
+
+void run_rabitq(const Kernels& kernels, Transcript& log) {
+    Random random(11);
+    for (const size_t size : kSizes) {
+        for (int kind = 0; size > 0 && kind < kKinds; ++kind) {
+            log.begin("steps", size, static_cast<size_t>(kind));
+            step_case(kernels, size, kind, random, log);
+        }
+        for (const size_t width : {1, 3, 4, 8, 16}) {
+            log.begin("nearest centroids", size, width);
+            assign_case(kernels, size, width, random, log);
+        }
+        for (int times = 0; size > 0 && times < 10; ++times) {
+            log.begin("extremes", size);
+            extremes_case(kernels, size, random, log);
+        }
+    }
+}
+
 void run_lvq(const Kernels& kernels, Transcript& log) {
     Random random(2);
     for (const size_t size : kSizes) {
@@ -560,6 +703,8 @@ Transcript run(const Kernels& kernels) {
     run_scans(kernels, log);
     run_near(kernels, log);
     run_signmag(kernels, log);
+    run_fastscan(kernels, log);
+    run_rabitq(kernels, log);
     run_collect(kernels, log);
     run_hadamard(kernels, log);
     return log;

@@ -1,0 +1,1 @@
+# Nothing here is for Python: `explore` is for other Cython modules.

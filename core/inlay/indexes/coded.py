@@ -1,0 +1,68 @@
+"""Indexes whose rows lie in the codes of one codec or of several: what is done to each alike."""
+
+from typing import Any
+
+from ..codecs.codec import Codec
+from ..progress import Progress
+from .base import Index
+from .family import F32, I64
+
+
+class CodedIndex(Index):
+    """An index over codes of the same rows, in the same slots.
+
+    Attributes
+    ----------
+    _parts : list of (Codec, Codes)
+        The codes that a search goes by, then those that have the last word if these are others.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, codecs: list[Codec], dim: int, metric: str, seed: int) -> None:
+        super().__init__(dim, metric, seed=seed)
+        self._parts = [(codec, codec.new_codes()) for codec in codecs]
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether rows can be coded."""
+        return all(codec.is_trained for codec, _ in self._parts)
+
+    def _train(self, rows: F32, progress: Progress) -> None:
+        for codec, _ in self._parts:
+            codec.train(rows, seed=self.seed, progress=progress)
+
+    def _learned(self) -> Any:
+        return [codec.learned() for codec, _ in self._parts]
+
+    def _unlearn(self, learned: Any) -> None:
+        for (codec, _), was in zip(self._parts, learned, strict=True):
+            codec.unlearn(was)
+
+    def _reserve(self, n: int) -> None:
+        for _, codes in self._parts:
+            codes.reserve(n)
+
+    def _append(self, rows: F32) -> None:
+        for codec, codes in self._parts:
+            codec.encode(rows, codes)
+
+    def _truncate(self, n: int) -> None:
+        # Even to the length they say they have: an interruption may have left some tables longer.
+        for _, codes in self._parts:
+            codes.resize(n)
+
+    def _move(self, sources: I64, targets: I64) -> None:
+        for _, codes in self._parts:
+            codes.move(sources, targets)
+
+    def _clear(self) -> None:
+        self._parts = [(codec, codec.new_codes()) for codec, _ in self._parts]
+
+    def _shrink(self) -> None:
+        for _, codes in self._parts:
+            codes.compact()
+
+    def _decode(self, slots: I64) -> F32:
+        codec, codes = self._parts[-1]
+        return codec.decode(codes, slots)
