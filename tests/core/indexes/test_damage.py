@@ -67,8 +67,9 @@ def use(index):
 
 def change(index):
     n = len(index)
-    # Enough rows, far enough away, that what watches for drift acts on what the file said.
-    rows = 50 + gaussian(1100, index.dim) if index.dim < 100 else np.zeros((1, index.dim))
+    # Where something watches for drift, enough rows, far enough away, that it acts on what the file said.
+    n_rows = 1100 if isinstance(index, inlay.LVQIndex) else 60
+    rows = 50 + gaussian(n_rows, index.dim) if index.dim < 100 else np.zeros((1, index.dim))
     index.remove(index.ids[: n // 3])
     index.remove(np.arange(len(index)) % 5 == 1)
     left = len(index)
