@@ -96,7 +96,9 @@ def test_auto_stays_exact_for_narrow_vectors(opened, documents):
     assert collection.index == "Flat"
 
 
-@pytest.mark.parametrize("spec", ["Flat", "LVQ4", "LVQ4x8", "LVQ8", "HNSW8", "HNSW8,LVQ4x8", "QuIVer8"])
+@pytest.mark.parametrize(
+    "spec", ["Flat", "LVQ4", "LVQ4x8", "LVQ8", "HNSW8", "HNSW8,LVQ4x8", "QuIVer8", "SymQG32"]
+)
 def test_a_spec_that_was_asked_for_is_kept_to(opened, tmp_path, everything, spec):
     collection = opened(tmp_path / "c", index=spec)
     assert collection.index == spec
@@ -199,7 +201,7 @@ def test_a_graph_that_a_sample_flatters_does_not_take_over(monkeypatch, opened, 
 # What a graph does not change
 
 
-@pytest.mark.parametrize("spec", ["HNSW8,LVQ8", "QuIVer8"])
+@pytest.mark.parametrize("spec", ["HNSW8,LVQ8", "QuIVer8", "SymQG32"])
 def test_with_effort_a_graph_answers_as_brute_force_after_changes_and_with_filters(
     opened, place, everything, spec
 ):

@@ -17,7 +17,7 @@ from inlay.indexes import navigable
 from inlay.parallel import crew
 
 DIM = 12
-FORMS = (GRAPHS[0], GRAPHS[1], GRAPHS[3], GRAPHS[8], NARROW[2])
+FORMS = (GRAPHS[0], GRAPHS[1], GRAPHS[3], GRAPHS[-1], NARROW[2])
 
 
 @pytest.fixture(params=FORMS, ids=str)
