@@ -92,7 +92,6 @@ FORMS = (
     Form("QuIVer8", {"vectors": "float16", "transform": "centred"}, WIDEST, walks=True, largest=6e4),
     Form("QuIVer32", {"vectors": "float32"}, WIDEST, exact=True, walks=True),
     Form("SymQG32", exhaustive=WIDEST, walks=True),
-    Form("SymQG32", {"vectors": "float32", "code": "pq4"}, WIDEST, exact=True, walks=True),
 )
 
 
