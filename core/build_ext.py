@@ -66,6 +66,10 @@ class BuildExt(build_ext):
             compiler_directives=DIRECTIVES,
             shared_utility_qualified_name=SHARED,
         )
+        # Cython leaves copies of headers beside its sources, where the next build would find them, old by
+        # then, before the real ones.
+        for copy in Path(self.build_temp).rglob("*.hpp"):
+            copy.unlink()
         compile_args, link_args = FLAGS[self.compiler.compiler_type]
         for ext, new in zip(self.extensions, made, strict=True):
             ext.sources = new.sources

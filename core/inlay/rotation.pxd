@@ -9,4 +9,4 @@ cdef class HadamardRotation:
     cdef const float[:, ::1] signs
     cdef void forward(self, float* x) noexcept nogil
     cdef void backward(self, float* x) noexcept nogil
-    cdef void fold(self, float* x) noexcept nogil
+    cdef void round(self, float* x, Py_ssize_t number, bint back) noexcept nogil

@@ -31,8 +31,6 @@ from .kernels.table cimport active
 ROUNDS_WHOLE = 3
 ROUNDS_FOLDED = 6
 
-cdef float ROOT_HALF = 0.70710678118654752440
-
 # Rows a piece: about a thousand coordinates of work per row, so pieces of some tens of microseconds.
 cdef size_t GRAIN = 64
 
@@ -67,33 +65,23 @@ cdef class HadamardRotation:
         # only made, where the windows leave more apart than that.
         self.folds = dim // 2 > self.window // 2
 
-    cdef void fold(self, float* x) noexcept nogil:
-        cdef Py_ssize_t half = self.dim // 2, i
-        cdef float u, v
-        for i in range(half):
-            u = x[i] * ROOT_HALF
-            v = x[i + half] * ROOT_HALF
-            x[i] = u + v
-            x[i + half] = u - v
+    cdef void round(self, float* x, Py_ssize_t number, bint back) noexcept nogil:
+        active().hadamard_round(
+            x, self.dim, &self.signs[number, 0], self.dim - self.window if number % 2 else 0, self.window,
+            self.folds, back,
+        )
 
     cdef void forward(self, float* x) noexcept nogil:
         """Rotate one vector in place."""
         cdef Py_ssize_t number
         for number in range(self.signs.shape[0]):
-            active().hadamard_round(
-                x, self.dim, &self.signs[number, 0], self.dim - self.window if number % 2 else 0, self.window,
-                self.folds,
-            )
+            self.round(x, number, False)
 
     cdef void backward(self, float* x) noexcept nogil:
         """Undo `forward` in place."""
-        cdef Py_ssize_t number, i
+        cdef Py_ssize_t number
         for number in range(self.signs.shape[0] - 1, -1, -1):
-            if self.folds:
-                self.fold(x)
-            active().hadamard(x + (self.dim - self.window if number % 2 else 0), self.window)
-            for i in range(self.dim):
-                x[i] *= self.signs[number, i]
+            self.round(x, number, True)
 
     def apply(self, rows):
         """Return the rows rotated, float32 (n, dim)."""

@@ -4,7 +4,14 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
 
 
-cdef class Scorer:
+cdef class Prepared:
+    cdef char* memory
+
+    # So many bytes, zero, from a cache line on; they go with the scorer. Once.
+    cdef char* room(self, size_t size) except NULL
+
+
+cdef class Scorer(Prepared):
     # A batch of queries prepared against codes. `worker` names the scratch of the calling thread.
     cdef readonly Py_ssize_t n_queries
     # No true score lies below: estimates that do are raised to it.
@@ -46,7 +53,7 @@ cdef class Scorer:
     cdef void aim(self, int worker, uint32_t slot) noexcept nogil
 
 
-cdef class LinkScorer:
+cdef class LinkScorer(Prepared):
     # A batch of queries against all links of a vertex at once, `lanes` at a time, by what the vertex's own
     # row holds of them.
     cdef readonly size_t lanes

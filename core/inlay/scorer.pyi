@@ -1,6 +1,8 @@
-class Scorer:
+class Prepared: ...
+
+class Scorer(Prepared):
     n_queries: int
 
-class LinkScorer:
+class LinkScorer(Prepared):
     lanes: int
     blocks: int

@@ -7,9 +7,23 @@ float32, smaller is nearer.
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
 
 
-cdef class Scorer:
+cdef class Prepared:
+    """What was prepared for queries, in one piece of memory: NumPy's costs as much as a short walk."""
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef char* room(self, size_t size) except NULL:
+        self.memory = <char*>calloc(64 + size, 1)
+        if self.memory == NULL:
+            raise MemoryError
+        return self.memory + (64 - <size_t>self.memory % 64) % 64
+
+
+cdef class Scorer(Prepared):
     """A batch of prepared queries; what its methods do is said in scorer.pxd."""
 
     def __cinit__(self):
@@ -49,7 +63,7 @@ cdef class Scorer:
         pass
 
 
-cdef class LinkScorer:
+cdef class LinkScorer(Prepared):
     """A batch of prepared queries against links; what its methods do is said in scorer.pxd."""
 
     cdef void fetch(self, uint32_t vertex) noexcept nogil:

@@ -11,13 +11,11 @@ cdef class Codes:
     cdef Py_ssize_t n
 
 
-cdef class PreparedScorer(Scorer):
-    cdef char* memory
-
-    # So many bytes, zero, from a cache line on; they go with the scorer. Once.
-    cdef char* room(self, size_t size) except NULL
-
-
 cdef class Codec:
     cdef readonly Py_ssize_t dim
     cdef readonly bint squared_l2  # else inner product
+
+
+# The size in whole cache lines.
+cdef inline size_t lined(size_t size) noexcept nogil:
+    return (size + 63) // 64 * 64

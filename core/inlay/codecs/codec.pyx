@@ -1,21 +1,5 @@
 """The contract every codec keeps: rows to codes, codes to rows, and scores."""
 
-from libc.stddef cimport size_t
-from libc.stdlib cimport calloc, free
-
-
-cdef class PreparedScorer(Scorer):
-    """A scorer that keeps what it prepared in one piece of memory: NumPy's costs as much as a short walk."""
-
-    def __dealloc__(self):
-        free(self.memory)
-
-    cdef char* room(self, size_t size) except NULL:
-        self.memory = <char*>calloc(64 + size, 1)
-        if self.memory == NULL:
-            raise MemoryError
-        return self.memory + (64 - <size_t>self.memory % 64) % 64
-
 
 cdef class Codes:
     """Tables that together hold the codes of n rows.

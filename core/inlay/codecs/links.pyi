@@ -17,7 +17,7 @@ class LinkCodes(Codes):
     code: int
     block: int
     stride: int
-    def __init__(self, coder: LinkCoder, degree: int, lanes: int) -> None: ...
+    def __init__(self, coder: LinkCoder, degree: int) -> None: ...
     def encode_links(
         self,
         coder: LinkCoder,

@@ -25,7 +25,8 @@ from ..kernels.table cimport (
 )
 from ..parallel.crew cimport split
 from ..scorer cimport LinkScorer, Scorer
-from .lvq_codes cimport Frame, LVQRows, Places, lined
+from .codec cimport lined
+from .lvq_codes cimport Frame, LVQRows, Places
 from .rabitq cimport Factors, LinkCoder
 
 from ..tables import Table
@@ -50,15 +51,13 @@ cdef class LinkCodes(Codes):
     coder : LinkCoder
     degree : int
         Links a vertex, a multiple of 32.
-    lanes : {32, 64}
-        Links scored together; 64 for coders with 64 entries a group.
     """
 
-    def __init__(self, LinkCoder coder not None, Py_ssize_t degree, Py_ssize_t lanes):
-        self.dim, self.degree, self.lanes = coder.dim, degree, lanes
-        self.code = coder.planes * coder.groups * (16 if lanes == 32 else 48)
-        self.block = self.code + 4 * lanes
-        self.stride = lined(degree // lanes * self.block)
+    def __init__(self, LinkCoder coder not None, Py_ssize_t degree):
+        self.dim, self.degree, self.lanes = coder.dim, degree, 64 if coder.entries == 64 else 32
+        self.code = coder.planes * coder.groups * (16 if self.lanes == 32 else 48)
+        self.block = self.code + 4 * self.lanes
+        self.stride = lined(degree // self.lanes * self.block)
         super().__init__({"link_codes": Table(np.uint8, (self.stride,))})
 
     def encode_links(self, LinkCoder coder not None, LVQRows rows, Frame frame, bint squared_l2, places,
@@ -79,6 +78,7 @@ cdef class LinkCodes(Codes):
         threads : int
         """
         cdef EncodeJob job
+        cdef uint8_t* scratch
         cdef uint8_t[:, ::1] out
         cdef const uint32_t[:, ::1] links = places
         cdef const uint32_t[::1] which
@@ -103,15 +103,15 @@ cdef class LinkCodes(Codes):
             2 * job.row + lined(coder.scratch) + lined(coder.planes * coder.groups)
             + lined(self.lanes * coder.planes * coder.groups)
         )
-        job.scratch = <uint8_t*>malloc(threads * job.scratch_size + 64)
-        if job.scratch == NULL:
+        scratch = <uint8_t*>malloc(threads * job.scratch_size + 64)
+        if scratch == NULL:
             raise MemoryError
-        job.begin = job.scratch + (64 - <size_t>job.scratch % 64) % 64
+        job.scratch = scratch + (64 - <size_t>scratch % 64) % 64
         try:
             with nogil:
                 split(n, GRAIN, threads, encode_piece, &job)
         finally:
-            free(job.scratch)
+            free(scratch)
 
 
 cdef struct EncodeJob:
@@ -126,7 +126,6 @@ cdef struct EncodeJob:
     uint8_t* out
     size_t row, scratch_size
     uint8_t* scratch
-    uint8_t* begin
 
 
 cdef inline const RowConstants* decode(EncodeJob* job, uint32_t slot, size_t dim, float* out) noexcept nogil:
@@ -145,7 +144,7 @@ cdef inline uint16_t half(float x) noexcept nogil:
 
 cdef void encode_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
     cdef EncodeJob* job = <EncodeJob*>context
-    cdef uint8_t* scratch = job.begin + worker * job.scratch_size
+    cdef uint8_t* scratch = job.scratch + worker * job.scratch_size
     cdef size_t at
     for at in range(begin, end):
         encode_vertex(job, <uint32_t>at if job.which == NULL else job.which[at], scratch)
@@ -186,7 +185,6 @@ cdef void encode_vertex(EncodeJob* job, uint32_t vertex, uint8_t* scratch) noexc
         out += job.block
     # Memory of a table holds anything at first, and a file the same bytes each time.
     memset(out, 0, job.out_stride - job.degree // lanes * job.block)
-    memset(out, 0, job.out_stride - job.degree // lanes * job.block)
 
 
 cdef class LinkQueries(LinkScorer):
@@ -209,17 +207,10 @@ cdef class LinkQueries(LinkScorer):
     cdef size_t stride, block, code, groups, planes, table
     cdef Sums sums
     cdef Estimates estimates
-    cdef char* memory
     cdef uint8_t* tables        # of each query
     cdef float* steps           # step and shift of each
     cdef uint8_t* scratch       # of each worker
     cdef size_t scratch_size
-
-    def __cinit__(self):
-        self.memory = NULL
-
-    def __dealloc__(self):
-        free(self.memory)
 
     def __init__(self, LinkCoder coder not None, LinkCodes codes not None, Scorer queries not None,
                  int workers):
@@ -233,10 +224,7 @@ cdef class LinkQueries(LinkScorer):
         self.estimates = active().estimates
         self.table = lined(coder.groups * coder.entries)
         self.scratch_size = lined(coder.scratch)
-        self.memory = <char*>malloc(64 + n * self.table + steps + workers * self.scratch_size)
-        if self.memory == NULL:
-            raise MemoryError
-        self.tables = <uint8_t*>self.memory + (64 - <size_t>self.memory % 64) % 64
+        self.tables = <uint8_t*>self.room(n * self.table + steps + workers * self.scratch_size)
         self.steps = <float*>(self.tables + n * self.table)
         self.scratch = <uint8_t*>self.steps + steps
         if n:

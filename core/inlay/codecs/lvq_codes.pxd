@@ -60,8 +60,3 @@ cdef class Frame:
 # The block of 16 rows that a row lies in, there in lane slot % 16.
 cdef inline uint8_t* block_of(uint8_t* blocks, Py_ssize_t lines, Py_ssize_t slot) noexcept nogil:
     return blocks + slot // 16 * lines * <Py_ssize_t>kLine
-
-
-# The size in whole cache lines.
-cdef inline size_t lined(size_t size) noexcept nogil:
-    return (size + 63) // 64 * 64

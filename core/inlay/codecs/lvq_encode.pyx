@@ -22,7 +22,8 @@ from libc.string cimport memcpy, memset
 from ..kernels.table cimport Grid, active, kConstants, kLine, lay_row, put_row
 from ..parallel.crew cimport split
 from ..rotation cimport HadamardRotation
-from .lvq_codes cimport MAX_MEANS, Frame, LVQCodes, Places, block_of, lined
+from .codec cimport lined
+from .lvq_codes cimport MAX_MEANS, Frame, LVQCodes, Places, block_of
 
 # Rows a piece: whole blocks, some tens of microseconds of work.
 cdef size_t GRAIN = 64

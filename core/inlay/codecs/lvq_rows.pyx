@@ -23,8 +23,8 @@ from ..kernels.table cimport (
     put_values,
 )
 from ..parallel.crew cimport split
-from .codec cimport PreparedScorer
-from .lvq_codes cimport Frame, LVQRows, Places, lined
+from .codec cimport Scorer, lined
+from .lvq_codes cimport Frame, LVQRows, Places
 
 # Queries a piece of preparation: a rotation is a microsecond or two.
 cdef size_t GRAIN = 64
@@ -33,7 +33,7 @@ cdef enum:
     TILE = 8
 
 
-cdef class LVQRowReader(PreparedScorer):
+cdef class LVQRowReader(Scorer):
     """Int8 queries against the first level of coded rows; what the queries are is a subclass's.
 
     Parameters

@@ -18,8 +18,8 @@ from ..kernels.table cimport (
     Constants, Queries, Scan, active, get_row, kTogether, prefetch_bytes, prefetch_row,
 )
 from ..parallel.crew cimport split
-from .codec cimport PreparedScorer
-from .lvq_codes cimport MAX_MEANS, Frame, LVQBlocks, Places, block_of, lined
+from .codec cimport Scorer, lined
+from .lvq_codes cimport MAX_MEANS, Frame, LVQBlocks, Places, block_of
 
 # Queries a piece of preparation: a rotation is a microsecond or two.
 cdef size_t GRAIN = 64
@@ -30,7 +30,7 @@ cdef enum:
     TILE = 8
 
 
-cdef class LVQScorer(PreparedScorer):
+cdef class LVQScorer(Scorer):
     """A batch of queries against LVQ codes.
 
     Parameters

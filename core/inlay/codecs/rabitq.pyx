@@ -35,6 +35,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 
 from ..kernels.table cimport RaBitQSums, active, gather_bits, total_of
+from .codec cimport lined
 
 from ..clusters import kmeans
 
@@ -49,10 +50,6 @@ cdef unsigned MOST = 255
 TRAINING_LINKS = 16_384
 FEWEST_LINKS = 1_024
 ITERATIONS = 10
-
-
-cdef size_t lined(size_t size) noexcept nogil:
-    return (size + 63) // 64 * 64
 
 
 cdef class LinkCoder:
@@ -90,6 +87,7 @@ cdef class LinkCoder:
         self, const float* y, uint8_t* tables, float* step, float* shift, uint8_t* scratch
     ) noexcept nogil:
         """Write tables of bytes: <g, y> ~ step * (sum of entries) + shift."""
+        self.tabulate(y, <float*>scratch)
         active().quantise_tables(
             <const float*>scratch, self.groups, self.entries, MOST, tables, step, shift
         )
@@ -199,7 +197,6 @@ cdef class RaBitQ(LinkCoder):
         self, const float* y, uint8_t* tables, float* step, float* shift, uint8_t* scratch
     ) noexcept nogil:
         cdef double levels = (1 << self.bits) - 1
-        self.tabulate(y, <float*>scratch)
         LinkCoder.look_up(self, y, tables, step, shift, scratch)
         # g = u - levels / 2, and the sum over planes holds the tables' shift `levels` times.
         shift[0] = <float>(levels * (shift[0] - total_of(y, self.dim) / 2))
@@ -279,12 +276,6 @@ cdef class PQ4(LinkCoder):
                 if at < self.dim:
                     for j in range(16):
                         tables[16 * group + j] += y[at] * self.book[group, i, j]
-
-    cdef void look_up(
-        self, const float* y, uint8_t* tables, float* step, float* shift, uint8_t* scratch
-    ) noexcept nogil:
-        self.tabulate(y, <float*>scratch)
-        LinkCoder.look_up(self, y, tables, step, shift, scratch)
 
 
 def signs(Py_ssize_t dim, Py_ssize_t width, Py_ssize_t groups):

@@ -45,7 +45,6 @@ cdef class SignMagScorer(Scorer):
     cdef SignScores kernel
     cdef int bits
     cdef vector[SignQuery] prepared
-    cdef vector[uint64_t] memory     # not NumPy's, whose making costs as much as a short walk
     cdef uint64_t* planes            # of every query; begin on cache lines
     cdef size_t plane                # words of one
 
@@ -58,8 +57,7 @@ cdef class SignMagScorer(Scorer):
         self.rows.words = self.rows.pair = coder.words
         self.kernel = active().signmag2 if bits == 2 else active().signmag4
         self.plane = plane
-        self.memory.resize(n_queries * bits * plane + kBlock)
-        self.planes = self.memory.data() + (64 - <size_t>self.memory.data() % 64) % 64 // 8
+        self.planes = <uint64_t*>self.room(n_queries * bits * plane * sizeof(uint64_t))
         self.prepared.resize(n_queries)
         for i in range(n_queries):
             self.prepared[i].planes, self.prepared[i].plane = self.planes + i * bits * plane, plane

@@ -16,7 +16,9 @@ from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from ..kernels.table cimport Front, active, learn, limit_of, pop, prefetch_bytes, push, start_front, take
+from ..kernels.table cimport (
+    Front, active, known_of, learn, limit_of, pop, prefetch_bytes, push, start_front, take,
+)
 from ..scorer cimport LinkScorer, Scorer
 from .walk cimport AT_ONCE, NONE, Beam, Links, Walker, score_of, slot_of
 
@@ -55,8 +57,9 @@ cdef void explore(
     cdef float score, estimate = 0, expected = 0, limit = INFINITY
     cdef uint64_t[16] below  # MOST_LINKS / 32
     cdef size_t block
+    # No more than this walk needs: the keys are cleared first.
     start_front(
-        front, walker.front, most, walker.known, walker.n_known, active().least, active().greatest
+        front, walker.front, most, walker.known, known_of(most), active().least, active().greatest
     )
     found.start(walker.memory, wanted)
     if links.n_entries:

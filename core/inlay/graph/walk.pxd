@@ -51,9 +51,9 @@ cdef struct Walker:
     Beam beam
     uint64_t* memory  # of the beam
     size_t room       # of that memory, in keys
-    uint64_t* known   # of a walk by estimates, a power of two of places
-    size_t n_known
+    uint64_t* known   # of a walk by estimates that keeps so many in view
     uint32_t* front   # the same
+    size_t in_view
     uint32_t* fresh   # slots to be scored, and their
     float* scores
     size_t expanded

@@ -19,11 +19,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 
 from ..scorer cimport Scorer
-from ..kernels.table cimport memory_of, prefetch_bytes
-
-# Places for vertices that a walk by estimates meets, so many times its beam.
-cdef enum:
-    KNOWN = 16
+from ..kernels.table cimport known_of, memory_of, prefetch_bytes
 
 
 cdef class Walkers:
@@ -71,23 +67,19 @@ cdef class Walkers:
         return 0
 
     cdef int ready_front(self, size_t most) except -1:
-        # Be ready for walks by estimates, too, that keep `most` vertices.
+        # Be ready for walks by estimates, too, that keep up to `most` vertices in view.
         cdef int i
-        cdef size_t places = 1024
         cdef void* memory
-        while places < KNOWN * most:
-            places *= 2
         for i in range(self.count):
-            if self.each[i].n_known < places:
-                memory = realloc(self.each[i].known, places * sizeof(uint64_t))
+            if self.each[i].in_view < most:
+                memory = realloc(self.each[i].known, known_of(most) * sizeof(uint64_t))
                 if memory == NULL:
                     raise MemoryError
                 self.each[i].known = <uint64_t*>memory
-                # Of all fronts that so many places serve.
-                memory = realloc(self.each[i].front, memory_of(places // KNOWN) * sizeof(uint32_t))
+                memory = realloc(self.each[i].front, memory_of(most) * sizeof(uint32_t))
                 if memory == NULL:
                     raise MemoryError
-                self.each[i].front, self.each[i].n_known = <uint32_t*>memory, places
+                self.each[i].front, self.each[i].in_view = <uint32_t*>memory, most
         return 0
 
     @property
@@ -96,7 +88,9 @@ cdef class Walkers:
         cdef size_t total = 0
         cdef int i
         for i in range(self.count):
-            total += self.n + 8 * (self.each[i].room + self.each[i].n_known) + 12 * (MOST_LINKS + AT_ONCE)
+            total += self.n + 8 * self.each[i].room + 12 * (MOST_LINKS + AT_ONCE)
+            if self.each[i].in_view:
+                total += 8 * known_of(self.each[i].in_view) + 4 * memory_of(self.each[i].in_view)
         return total
 
     @property

@@ -111,7 +111,7 @@ class SymphonyQGIndex(NavigableIndex):
             self._coder = PQ4(dim)
         else:
             self._coder = RaBitQ(dim, int(code.removeprefix("rabitq")), 4 if lanes == 32 else 6)
-        self._links = LinkCodes(self._coder, self.degree, lanes)
+        self._links = LinkCodes(self._coder, self.degree)
 
     @property
     def code(self) -> str:
@@ -211,7 +211,7 @@ class SymphonyQGIndex(NavigableIndex):
 
     def _clear(self) -> None:
         super()._clear()
-        self._links = LinkCodes(self._coder, self.degree, self._links.lanes)
+        self._links = LinkCodes(self._coder, self.degree)
 
     def _shrink(self) -> None:
         super()._shrink()
@@ -234,10 +234,10 @@ class SymphonyQGIndex(NavigableIndex):
 
     def _state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         fields, sections = super()._state()
-        learned = isinstance(self._coder, PQ4) and self._coder.is_learned
-        if isinstance(self._coder, PQ4) and learned:
+        fields["learned_links"] = isinstance(self._coder, PQ4) and self._coder.is_learned
+        if isinstance(self._coder, PQ4) and self._coder.is_learned:
             sections["centroids"] = self._coder.centroids
-        return {**fields, "learned_links": learned}, {**sections, **self._links.sections(self._ids.n_slots)}
+        return fields, {**sections, **self._links.sections(self._ids.n_slots)}
 
     def _restore(self, header: Mapping[str, Any], sections: Sections, n: int) -> None:
         super()._restore(header, sections, n)

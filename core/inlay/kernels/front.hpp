@@ -21,13 +21,21 @@ constexpr float kDeviations = 4.0f;
 
 constexpr std::uint32_t kClosed = 0xFFFFFFFFu, kExpanded = 0xFFFFFFFFu;
 
+// How many keys, a power of two, find the vertices that a walk meets which keeps `most` in view: 16 times as
+// many are twice what it meets.
+inline std::size_t known_of(std::size_t most) {
+    std::size_t n = 1024;
+    while (n < 16 * most) n *= 2;
+    return n;
+}
+
 // How many numbers of 32 bits the places of `most` vertices take.
 inline std::size_t memory_of(std::size_t most) {
     return 3 * ((most + kLanes - 1) / kLanes * kLanes);
 }
 
-// The place of the least (or greatest) of n > 0 numbers, the first of them if there are several. What follows
-// the n up to a multiple of kLanes is there, and no better than any of them.
+// The place of the least (or greatest) of n numbers, the first of them if there are several. What follows the
+// n up to a multiple of kLanes, and the first kLanes in any case, is there and no better than any of them.
 using Extreme = std::size_t (*)(const std::uint32_t* numbers, std::size_t n);
 
 template <bool LEAST>
@@ -102,8 +110,8 @@ struct Front {
     float errors, sum, square;  // score - estimate of the expanded: how many, their sum and their squares
 };
 
-// Memory is the caller's: memory_of(most) numbers, and a power of two of keys. Where three quarters of these
-// are taken new vertices are passed over; 16 times `most` are twice what a walk meets.
+// Memory is the caller's: memory_of(most) numbers, and n keys, a power of two. Where three quarters of these
+// are taken new vertices are passed over.
 inline void start(Front& front, std::uint32_t* memory, std::size_t most, std::uint64_t* known, std::size_t n,
                   Extreme least, Extreme greatest) {
     const std::size_t places = memory_of(most) / 3;

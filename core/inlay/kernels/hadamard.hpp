@@ -79,23 +79,32 @@ inline void transform_neon(float* x, std::size_t n) {
 #endif
 
 // One round of a rotation (rotation.pyx): signs, which carry the transform's scale, the transform of a
-// window, and where `folds` the halves folded into each other.
+// window, and where `folds` the halves folded into each other; or, each its own inverse, the other way round.
 using Round = void (*)(float* x, std::size_t dim, const float* signs, std::size_t first, std::size_t window,
-                       bool folds);
+                       bool folds, bool back);
 
-constexpr float kRootHalf = 0.70710678118654752440f;
+INLAY_INLINE void flip(float* x, std::size_t dim, const float* signs) {
+    for (std::size_t i = 0; i < dim; ++i) x[i] *= signs[i];
+}
+
+INLAY_INLINE void fold(float* x, std::size_t dim) {
+    constexpr float kRootHalf = 0.70710678118654752440f;
+    float *front = x, *rear = x + dim / 2;
+    for (std::size_t i = 0; i < dim / 2; ++i) {
+        const float u = front[i] * kRootHalf, v = rear[i] * kRootHalf;
+        front[i] = u + v;
+        rear[i] = u - v;
+    }
+}
 
 #define INLAY_HADAMARD_LEVEL(TARGET, SUFFIX)                                                            \
     TARGET inline void round_##SUFFIX(float* x, std::size_t dim, const float* signs, std::size_t first, \
-                                      std::size_t window, bool folds) {                                 \
-        for (std::size_t i = 0; i < dim; ++i) x[i] *= signs[i];                                         \
+                                      std::size_t window, bool folds, bool back) {                      \
+        if (!back) flip(x, dim, signs);                                                                 \
+        if (back && folds) fold(x, dim);                                                                \
         transform_##SUFFIX(x + first, window);                                                          \
-        float *front = x, *rear = x + dim / 2;                                                          \
-        for (std::size_t i = 0; folds && i < dim / 2; ++i) {                                            \
-            const float u = front[i] * kRootHalf, v = rear[i] * kRootHalf;                              \
-            front[i] = u + v;                                                                           \
-            rear[i] = u - v;                                                                            \
-        }                                                                                               \
+        if (back) flip(x, dim, signs);                                                                  \
+        if (!back && folds) fold(x, dim);                                                               \
     }
 
 INLAY_HADAMARD_LEVEL(, scalar)

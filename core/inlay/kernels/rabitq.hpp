@@ -18,8 +18,8 @@ namespace inlay::rabitq {
 using digits::kLanes;
 using digits::lane_total;
 
-// Centroids a group, and dimensions a group at most.
-constexpr std::size_t kCentroids = 16, kMostWidth = 16;
+// Centroids a group.
+constexpr std::size_t kCentroids = 16;
 
 struct Sums {
     double one, other;
@@ -35,8 +35,8 @@ struct Products {
     INLAY_INLINE double total() { return lane_total(lanes); }
 };
 
-// Calls of `body` with 16 dimensions at a time, the last of which are padded with zeros: loops of a known
-// length become vectors.
+// 16 dimensions of a row from the i-th on, the last of the row padded with zeros: loops of a known length
+// become vectors.
 struct Sixteen {
     float values[kLanes] = {};
 

@@ -104,6 +104,7 @@ cdef extern from "kernels/front.hpp" namespace "inlay::front" nogil:
     ctypedef size_t (*Extreme)(const uint32_t* numbers, size_t n) noexcept nogil
     struct Front:
         float worst
+    size_t known_of(size_t most)
     size_t memory_of(size_t most)
     void start_front "inlay::front::start"(
         Front& front, uint32_t* memory, size_t most, uint64_t* known, size_t n, Extreme least,
@@ -249,7 +250,8 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
         Collect collect
         void (*hadamard)(float* x, size_t n) noexcept nogil
         void (*hadamard_round)(
-            float* x, size_t dim, const float* signs, size_t first, size_t window, bint folds
+            float* x, size_t dim, const float* signs, size_t first, size_t window, bint folds,
+            bint back
         ) noexcept nogil
 
 cdef const Kernels* active() noexcept nogil

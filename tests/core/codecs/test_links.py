@@ -41,7 +41,7 @@ class Linked:
         self.codec.train(x)
         self.codes = self.codec.encode(x)
         self.coder, self.lanes = CODERS[name](self.dim)
-        self.links = LinkCodes(self.coder, places.shape[1], self.lanes)
+        self.links = LinkCodes(self.coder, places.shape[1])
         self.links.resize(len(x))
         self.encode(None, threads)
         # What links are coded from, and the norms that go with it.
@@ -189,7 +189,7 @@ def test_links_over_a_file_are_copied_before_they_are_coded_anew():
     linked = made("rabitq1", 20)
     arrays = {name: at_page_end(held) for name, held in linked.links.sections(20).items()}
     before = arrays["link_codes"].copy()
-    links = LinkCodes(linked.coder, linked.links.degree, linked.lanes)
+    links = LinkCodes(linked.coder, linked.links.degree)
     links.restore(Sections(arrays, "a file", {}), 20)
     queries, linked.links = rows("gaussian", 1, 40), links
     found, _ = probe.link_scores(linked.ahead(queries), 0, 19, 1, np.inf)
@@ -334,7 +334,7 @@ def test_a_query_has_the_same_estimates_in_any_batch_and_with_any_number_of_thre
 def test_no_queries_and_no_vertices_are_fine(name):
     linked = made(name)
     assert linked.ahead(np.empty((0, 40), np.float32)).blocks == 1
-    none = LinkCodes(linked.coder, linked.lanes, linked.lanes)
+    none = LinkCodes(linked.coder, linked.lanes)
     empty = linked.codec.encode(np.empty((0, 40), np.float32))
     places = np.empty((0, linked.lanes), np.uint32)
     none.encode_links(linked.coder, empty, linked.codec.frame, True, places, None, 1)
@@ -349,7 +349,7 @@ def test_links_are_scored_64_at_a_time_where_they_can_be(degree):
     assert lanes == (32 if degree in (32, 96) else 64)
     assert lanes_of(degree, "pq4") == 32
     coder = RaBitQ(100, 2, 4 if lanes == 32 else 6)
-    links = LinkCodes(coder, degree, lanes)
+    links = LinkCodes(coder, degree)
     # Two planes of a nibble for four dimensions, or of six bits for six, whole fours of them; then factors.
     assert links.code == 2 * (25 * 16 if lanes == 32 else 20 * 48)
     assert links.block == links.code + 4 * lanes

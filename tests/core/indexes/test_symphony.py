@@ -355,7 +355,7 @@ def test_copies_of_a_row_teach_no_centroids():
 
 
 def fresh_codes(index):
-    links = LinkCodes(index._coder, index.degree, index._links.lanes)
+    links = LinkCodes(index._coder, index.degree)
     links.resize(len(index._graph))
     codec, codes = index._parts[0]
     links.encode_links(index._coder, codes, codec.frame, codec.squared_l2, index._graph.table.rows, None, 1)
