@@ -234,7 +234,7 @@ def search(
     if threads > n:
         threads = n
     walkers = graph.walkers(threads, room_of(&job))
-    if ahead is not None:
+    if ahead is not None and not job.scanning:
         walkers.ready_front(job.ef)
     job.walkers = walkers.each
     # No row can lie beyond the n_rows best.
