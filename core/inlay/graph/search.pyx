@@ -9,8 +9,7 @@ about `ef` of them, and where that is still too few, or would cost more than loo
 rows, these are scored one after the other.
 """
 
-import numpy as np
-
+from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -21,7 +20,7 @@ from ..ids cimport Bits, is_in
 from ..kernels.table cimport Heap
 from ..kernels.table cimport key_of as row_key
 from ..parallel.crew cimport split
-from ..results cimport put, put_all
+from ..results cimport new_results, put, put_all
 from .explore cimport explore
 from .graph cimport Graph
 from .walk cimport AT_ONCE, Beam, Links, Walker, Walkers, cut, keep_best, score_of, slot_of, walk
@@ -208,10 +207,10 @@ def search(
     cdef float[:, ::1] distances
     cdef int64_t[:, ::1] found
     cdef double share
-    scores, labels = np.empty((n, k), np.float32), np.empty((n, k), np.int64)
+    scores, labels = new_results(n, k)
     job.n_allowed = n_rows if allowed is None else allowed.count
     if n == 0 or job.n_allowed == 0:
-        scores.fill(np.inf)
+        scores.fill(INFINITY)
         labels.fill(-1)
         return scores, labels
     distances, found = scores, labels
