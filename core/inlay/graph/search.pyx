@@ -29,6 +29,11 @@ from .walk cimport AT_ONCE, Beam, Links, Walker, Walkers, cut, keep_best, score_
 cdef double EVALUATED = 0.6
 # ... and each costs it so many times what it costs in a row-by-row look at the allowed rows.
 cdef double WALKING = 1.5
+# A walk by estimates may end before it has found `ef` vertices, but finds this part of them, however many are
+# wanted of it: else it ends where the way to the nearest leads through others (100k texts as weighted words, 768
+# dimensions: 0.954 at any ef). Where it does not, an eighth costs nothing, a quarter 18 % at 0.99.
+cdef enum:
+    PART_OF_EF = 8
 # A range search looks at all rows rather than at so large a part of them.
 cdef enum:
     MOST_OF = 8
@@ -228,7 +233,7 @@ def search(
     job.scanning = job.n_allowed < WALKING * EVALUATED * graph.degree * ef * share
     job.ef = min(ef if job.scanning else <Py_ssize_t>(ef * share), n_rows)
     # Of those found in a walk with a filter, all are looked through.
-    job.wanted = job.ef if allowed is not None else min(job.ef, <size_t>max(k, candidates))
+    job.wanted = job.ef if allowed is not None else min(job.ef, <size_t>max(k, candidates, ef // PART_OF_EF))
     job.distances, job.found = &distances[0, 0], &found[0, 0]
     if threads > n:
         threads = n

@@ -80,8 +80,8 @@ class SymphonyQGIndex(NavigableIndex):
     Notes
     -----
     About dim + 20 + degree * (dim / 8 + 8) bytes a row are hot. A search goes to about ef rows, to fewer
-    where the estimates of the others leave no doubt that none is among the `rerank` (or k) nearest: for a
-    recall above 0.997 raise both. Removal and `range_search` are those of `GraphIndex`.
+    where the estimates of the others leave no doubt that none is among the nearest: `rerank`, k, or an eighth
+    of ef of them. Removal and `range_search` are those of `GraphIndex`.
 
     References
     ----------

@@ -128,6 +128,21 @@ def test_tight_clusters():
     assert recall(index, queries, truth, ef=64, rerank=64) >= 0.99
 
 
+def test_more_effort_finds_rows_that_only_a_detour_leads_to():
+    """Few topics of many in a row: where estimates leave no doubt, walks of any width would end at 0.98."""
+    rng = np.random.default_rng(1)
+    shares = np.arange(1, 1001) ** -0.6
+    weights = np.zeros((5200, 1000), np.float32)
+    for row in weights:
+        row[rng.choice(1000, 6, replace=False, p=shares / shares.sum())] = rng.exponential(size=6)
+    x = lengths_one(weights @ rng.standard_normal((1000, 256)).astype(np.float32))
+    rows, queries = x[200:], x[:200]
+    index = made(rows, "ip")
+    truth = nearest(rows, queries, 10)
+    assert recall(index, queries, truth, ef=64) >= 0.965
+    assert recall(index, queries, truth, ef=160) >= 0.988
+
+
 def test_a_sphere_without_any_structure():
     """5,000 x 64 on a sphere, seed 1: the tenth nearest is hardly nearer than the hundredth."""
     rows = lengths_one(gaussian(5200, 64, seed=1))
