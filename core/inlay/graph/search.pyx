@@ -30,8 +30,8 @@ cdef double EVALUATED = 0.6
 # ... and each costs it so many times what it costs in a row-by-row look at the allowed rows.
 cdef double WALKING = 1.5
 # A walk by estimates may end before it has found `ef` vertices, but finds this part of them, however many are
-# wanted of it: else it ends where the way to the nearest leads through others (100k texts as weighted words, 768
-# dimensions: 0.954 at any ef). Where it does not, an eighth costs nothing, a quarter 18 % at 0.99.
+# wanted of it: else it ends where the way to the nearest leads through others (100k texts as weighted words,
+# 768 dimensions: 0.954 at any ef). Elsewhere an eighth costs next to nothing, a quarter 18 % at 0.99.
 cdef enum:
     PART_OF_EF = 8
 # A range search looks at all rows rather than at so large a part of them.
