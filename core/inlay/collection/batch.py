@@ -114,6 +114,11 @@ def check_ids(ids: Sequence[str]) -> list[str]:
     return names
 
 
+def check_known_ids(ids: Sequence[str] | None) -> list[str] | None:
+    """Return the ids that something is asked of; None for all there are."""
+    return None if ids is None else check_ids(ids)
+
+
 def check_text(text: Any, name: str) -> None:
     """Refuse what is not a str of valid Unicode."""
     if not isinstance(text, str):

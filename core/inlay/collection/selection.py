@@ -12,6 +12,7 @@ from .vectors import I64
 Function = Callable[[filters.Candidate], object]
 Given = Mapping[str, Any] | Function | None  # what users give
 Judge = filters.Filter | Function | None
+Allowed = I64 | Function | None  # what a search goes by: rows, or a function that is asked on the way
 
 
 def judge(filter: Given) -> Judge:
@@ -26,6 +27,14 @@ def judge(filter: Given) -> Judge:
         return filter
     tree = filters.parse(filter)
     return None if tree == filters.And(()) else tree
+
+
+def allowed(reader: Reader, judge: Judge, ids: Sequence[str] | None) -> Allowed:
+    """Return the rows that a filter selects, of all or of some ids.
+
+    A function without ids is left for the search to ask about the nearest documents only.
+    """
+    return judge if ids is None and (judge is None or callable(judge)) else selected(reader, judge, ids)
 
 
 def selected(reader: Reader, judge: Judge, ids: Sequence[str] | None = None) -> I64:
