@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +20,7 @@ from typing_extensions import override
 from inlay.collection import Collection
 from inlay.progress import Progress, track
 
+from ..opening import Place, opened
 from .reading import Reading
 from .translation import Filter, Rows, Score, Vector, bridged
 
@@ -38,14 +38,17 @@ class InlayVectorStore(Reading):
     Key init args:
         embedding : Embeddings
             Turns texts into vectors. It is not called before the first text arrives.
-        path : str or path, optional
+        path : str, path or inlay.Collection, optional
             Directory of the store, made when missing; what a call returned from is on disk. None: in memory.
+            Or a collection that is open already; `close` closes it.
         collection : str
-            Its name. A directory holds one collection; asking for another name is an error.
+            Its name. A directory holds any number of collections.
         metric : {"cosine", "l2", "ip"}, optional
             None: what is stored, "cosine" for a new collection.
         index : str, optional
             A spec such as "LVQ4x8" or "Flat". None: what is stored, "auto" for a new collection.
+        full_text : bool
+            Let texts be searched by their words, too; see `hybrid_search`. A store keeps it from then on.
         score : {"similarity", "distance"}
             What the `..._with_score` methods return. "similarity", larger is nearer: the cosine, the inner
             product, or 1 / (1 + squared distance). "distance", smaller is nearer: 1 - cosine, minus the inner
@@ -127,11 +130,12 @@ class InlayVectorStore(Reading):
     def __init__(
         self,
         embedding: Embeddings,
-        path: str | os.PathLike[str] | None = None,
+        path: Place = None,
         *,
         collection: str = "default",
         metric: str | None = None,
         index: str | None = None,
+        full_text: bool = False,
         score: Score = "similarity",
         relevance_score_fn: Callable[[float], float] | None = None,
         read_only: bool = False,
@@ -142,14 +146,15 @@ class InlayVectorStore(Reading):
         if score not in ("similarity", "distance"):
             raise ValueError(f"score must be 'similarity' or 'distance', not {score!r}")
         self._batch_size = _checked_size(batch_size)
-        opened = Collection.open(
-            ":memory:" if path is None else path,
+        place = opened(
+            path,
+            collection=collection,
             metric=metric,
             index=index,
-            collection=collection,
+            full_text=full_text,
             read_only=read_only,
         )
-        super().__init__(embedding, opened, score, relevance_score_fn)
+        super().__init__(embedding, place, score, relevance_score_fn)
 
     def close(self) -> None:
         """Release the files. A store that was never closed has lost nothing."""
@@ -249,9 +254,9 @@ class InlayVectorStore(Reading):
     def merge_from(self, other: InlayVectorStore) -> None:
         """Add the documents of another store of the same embedder, replacing those of the same id.
 
-        Vectors are copied as they are. The other store does not change. Commits every `batch_size` documents.
+        Vectors are copied as they are. The other store does not change. Commits every thousand documents.
         """
-        self._copy_from(other.collection)
+        self._collection.merge_from(other.collection)
 
     @classmethod
     @override
@@ -349,25 +354,13 @@ class InlayVectorStore(Reading):
         path = _copy_path(folder_path, index_name)
         if not path.is_dir():
             raise FileNotFoundError(f"no saved store at {path}; save_local writes one")
-        with Collection.open(path, collection=collection, read_only=True) as saved:
-            store = cls(
-                embeddings,
-                collection=collection,
-                metric=saved.metric,
-                index=saved.index,
-                score=score,
-                relevance_score_fn=relevance_score_fn,
-                batch_size=batch_size,
-            )
-            with store._closed_on_failure():
-                store._copy_from(saved)
-        return store
-
-    def _copy_from(self, source: Collection) -> None:
-        records = iter(source)
-        while batch := list(islice(records, self._batch_size)):
-            rows = Rows.of_records(batch)
-            self._write(rows, source.vectors(rows.ids))
+        return cls(
+            embeddings,
+            Collection.load(path, collection=collection),
+            score=score,
+            relevance_score_fn=relevance_score_fn,
+            batch_size=batch_size,
+        )
 
     def _embed_and_write(
         self, rows: Rows, *, batch_size: int | None = None, progress: Progress = None, **_: Any

@@ -87,6 +87,27 @@ class Collection(Readable):
         store = opening.open_store(wanted, read_only=read_only, durability=durability)
         return cls(store, wanted.place)
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, collection: str = "default") -> Self:
+        """Return a collection in memory with the documents of one in a folder, which is not needed any more.
+
+        Raises
+        ------
+        FileNotFoundError, FormatError
+            When there is none, or it is damaged.
+        """
+        with cls.open(path, collection=collection, read_only=True) as saved:
+            state = saved._state
+            loaded = cls.open(
+                dim=state.dim,
+                metric=state.metric,
+                index=state.spec,
+                collection=collection,
+                full_text=saved.full_text,
+            )
+            loaded.merge_from(saved)
+        return loaded
+
     @staticmethod
     def names(path: str | os.PathLike[str]) -> list[str]:
         """Return the names of the collections in a folder, sorted; none if there is no such folder."""
@@ -178,6 +199,23 @@ class Collection(Readable):
                 self._store.insert(part)
                 step(len(part))
         return given.ids
+
+    def merge_from(self, other: Readable) -> None:
+        """Store the documents of another collection, each in the place of the one with its id.
+
+        Vectors are copied as they are, and the other collection stays as it is. A thousand documents at a
+        time become durable together.
+        """
+        if other._store is self._store:
+            return
+        for records, vectors in other.parts():
+            self.upsert(
+                vectors,
+                ids=[record.id for record in records],
+                texts=[record.text for record in records],
+                metadatas=[record.metadata for record in records],
+                progress=False,
+            )
 
     def delete(self, ids: Sequence[str] | None = None, *, filter: Filter = None) -> int:
         """Remove documents: those with one of these ids, those that match a filter, or those with both.

@@ -20,7 +20,8 @@ _K0 = 60.0
 
 
 def _by_rank(values: F64) -> F64:
-    shares: F64 = 1.0 / (_K0 + 1.0 + np.arange(len(values)))
+    positions: F64 = np.arange(1.0, len(values) + 1)
+    shares: F64 = 1.0 / (_K0 + positions)
     return shares
 
 

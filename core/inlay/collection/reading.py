@@ -145,6 +145,22 @@ class Readable:
                 return np.empty((0, 0), np.float32)
             return view.vectors_of(np.array([known[name] for name in names], np.int64))
 
+    def parts(self) -> Iterator[tuple[list[Record], F32]]:
+        """Yield all documents with their vectors (n, dim), a thousand at a time, in order of insertion.
+
+        Each part is of one state. What is stored meanwhile comes at the end, a document that is replaced once
+        more.
+        """
+        after = -1
+        while True:
+            with self._store.reading() as (view, reader):
+                after, records = reader.page(after)
+                if not records:
+                    return
+                known = reader.rows_of([record.id for record in records])
+                vectors = view.vectors_of(np.array([known[record.id] for record in records], np.int64))
+            yield records, vectors
+
     def count(self, filter: Filter = None) -> int:
         """Return how many documents match, or how many there are."""
         judge = selection.judge(filter)

@@ -10,13 +10,13 @@ from .records import Reader, Record
 from .vectors import I64
 
 Function = Callable[[filters.Candidate], object]
-Given = Mapping[str, Any] | Function | None  # what users give
+Given = Mapping[str, Any] | filters.Filter | Function | None  # what users give
 Judge = filters.Filter | Function | None
 Allowed = I64 | Function | None  # what a search goes by: rows, or a function that is asked on the way
 
 
 def judge(filter: Given) -> Judge:
-    """Return a filter as the tree it means, a function as it is, None if everything is selected.
+    """Return a filter as the tree it means, a tree and a function as they are, None if all is selected.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def judge(filter: Given) -> Judge:
     """
     if filter is None or callable(filter):
         return filter
-    tree = filters.parse(filter)
+    tree = filter if isinstance(filter, filters.Filter) else filters.parse(filter)
     return None if tree == filters.And(()) else tree
 
 
