@@ -155,7 +155,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(steps=steps)
 def test_any_sequence_of_changes_leaves_the_words_of_the_texts(tmp_path_factory, steps):
     folder = tmp_path_factory.mktemp("words") / "c"
