@@ -8,6 +8,7 @@ SQLite keeps the table's contents in others of its own, the `SHADOWS`.
 """
 
 import sqlite3
+from collections.abc import Sequence
 
 # Stored: changing this needs a new format version.
 TABLE = (
@@ -21,24 +22,31 @@ EMPTY = "INSERT INTO words (words) VALUES ('delete-all')"
 INSERT = "INSERT INTO words (rowid, text) VALUES (?, ?)"
 REMOVE = "INSERT INTO words (words, rowid, text) SELECT 'delete', row, text FROM body WHERE row = ?"
 
+COUNT = "SELECT count(*) FROM words WHERE words MATCH ?"
 # The plus keeps SQLite from asking FTS5 about one allowed row after the other.
 ALLOWED = "AND +rowid IN (SELECT value FROM json_each(?))"
 RANKED = "SELECT -bm25(words), rowid FROM words WHERE words MATCH ? {} ORDER BY bm25(words), rowid LIMIT ?"
 
 
-def expression(text: str) -> str:
-    """Return what FTS5 is asked for the documents that have any of these words; "" if there are none.
+def words_of(text: str) -> list[str]:
+    """Return the words of a text, once each, as strings of FTS5.
 
-    Each word between spaces becomes a quoted string, in which nothing but the quote has a meaning: whatever a
-    user writes is looked for, none of it is syntax. What the tokenizer takes apart ("fast-food") is a phrase.
+    What stands between spaces becomes a quoted string, in which nothing but the quote has a meaning: whatever
+    a user writes is looked for, none of it is syntax. What the tokenizer takes apart ("fast-food") is a
+    phrase.
 
     Examples
     --------
-    >>> expression("tea AND co*")
-    '"tea" OR "AND" OR "co*"'
+    >>> words_of("tea AND co*")
+    ['"tea"', '"AND"', '"co*"']
     """
-    words = dict.fromkeys(text.replace("\0", " ").split())
-    return " OR ".join('"' + word.replace('"', '""') + '"' for word in words)
+    found = dict.fromkeys(text.replace("\0", " ").split())
+    return ['"' + word.replace('"', '""') + '"' for word in found]
+
+
+def any_of(words: Sequence[str]) -> str:
+    """Return what FTS5 is asked for the documents that have any of these words."""
+    return " OR ".join(words)
 
 
 def check_known() -> None:

@@ -251,21 +251,28 @@ class Reader:
         Parameters
         ----------
         text : str
-            Words, see `full_text.expression`.
+            Words, see `full_text.words_of`.
         limit : int
             So many at most.
         allowed : int64 array, optional
             Of these rows only.
         """
-        wanted = full_text.expression(text)
-        found: list[tuple[float, int]] = []
-        if wanted:
-            among = [] if allowed is None else [to_text(allowed.tolist())]
-            sql = full_text.RANKED.format("" if allowed is None else full_text.ALLOWED)
-            found = self.ask(sql, [wanted, *among, limit])
-        return np.array([value for value, _ in found], np.float64), np.array(
-            [row for _, row in found], np.int64
-        )
+        words = full_text.words_of(text)
+        # BM25 gives a word that half of the texts have no weight, but looking at all of these takes the time.
+        half = self.state().n_live / 2
+        telling = [word for word in words if self.ask(full_text.COUNT, [word])[0][0] <= half]
+        found = self._ranked(telling, limit, allowed)
+        if len(found) < limit and len(telling) < len(words):
+            found = self._ranked(words, limit, allowed)
+        values, rows = zip(*found, strict=True) if found else ((), ())
+        return np.array(values, np.float64), np.array(rows, np.int64)
+
+    def _ranked(self, words: Sequence[str], limit: int, allowed: I64 | None) -> list[tuple[float, int]]:
+        if not words:
+            return []
+        among = [] if allowed is None else [to_text(allowed.tolist())]
+        sql = full_text.RANKED.format("" if allowed is None else full_text.ALLOWED)
+        return self.ask(sql, [full_text.any_of(words), *among, limit])
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> I64:
         with self._lock, damage(self._file):
