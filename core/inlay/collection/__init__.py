@@ -1,6 +1,7 @@
 """Documents, metadata and vectors that never drift apart.
 
-    collection reading opening copying         what users and adapters call
+    collection reading opening                 what users and adapters call
+    copying exchange                           copies of it, and documents for other programs
     searching selection ranking fusion mmr     which documents, in which order
     store view upkeep choice                   records, vectors and an index, kept in step
     database records full_text                 documents in SQLite: the truth

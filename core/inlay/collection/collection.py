@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from ..progress import Progress, track
-from . import batch, copying, metadata, opening, selection
+from . import batch, copying, exchange, metadata, opening, selection
 from .database import Durability
 from .reading import Filter, Readable
 from .store import CHUNK
@@ -311,6 +311,38 @@ class Collection(Readable):
             When it holds a collection that is open for writing.
         """
         copying.copy(self._store, Path(path))
+
+    def export_jsonl(self, file: str | os.PathLike[str], *, progress: Progress = None) -> int:
+        """Write all documents to a file of JSON Lines for other programs; return how many.
+
+        The file appears complete, in place of an earlier one. `copy_to` is faster, and keeps the index.
+        """
+        with track(progress, len(self), "exporting", long=len(self) > LONG) as step:
+            written = 0
+            for n in exchange.write(self.parts(), Path(file)):
+                step(n)
+                written += n
+        return written
+
+    def import_jsonl(self, file: str | os.PathLike[str]) -> int:
+        """Store the documents of a file of JSON Lines, each in the place of the one with its id.
+
+        A thousand at a time become durable together. A document has an id and a vector, and may have a text
+        and metadata; see `inlay.collection.exchange`.
+
+        Returns
+        -------
+        int
+            How many there were.
+
+        Raises
+        ------
+        FormatError
+            Naming the line that is no document.
+        ValueError, TypeError
+            As `upsert`.
+        """
+        return sum(len(self.upsert(**columns, progress=False)) for columns in exchange.read(Path(file)))
 
     def close(self) -> None:
         """Let go of files and memory; nothing is lost without it. Closing twice is no error."""
