@@ -36,7 +36,7 @@ def opened(
         )
     for name, asked, found in (
         ("metric", metric, place.metric),
-        ("index", index, place.index),
+        ("index", None if index == "auto" else index, place.index),
         ("full_text", full_text or None, place.full_text),
         ("read_only", read_only or None, place.read_only),
     ):
