@@ -54,7 +54,9 @@ class Writing(Reading):
         ids: Iterable[str | None] | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        return await self._aembed_and_write(Rows.checked(texts, metadatas, ids), **kwargs)
+        # Many thousands of ids are made here, which would hold the loop.
+        rows = await run_in_executor(None, Rows.checked, texts, metadatas, ids)
+        return await self._aembed_and_write(rows, **kwargs)
 
     @override
     def add_documents(
@@ -66,7 +68,8 @@ class Writing(Reading):
     async def aadd_documents(
         self, documents: list[Document], ids: Iterable[str | None] | None = None, **kwargs: Any
     ) -> list[str]:
-        return await self._aembed_and_write(Rows.of_documents(documents, ids), **kwargs)
+        rows = await run_in_executor(None, Rows.of_documents, documents, ids)
+        return await self._aembed_and_write(rows, **kwargs)
 
     def add_embeddings(
         self,
