@@ -147,10 +147,11 @@ class Store:
             try:
                 self._follow(reader)
                 return
-            except FormatError:
+            except (FormatError, FileNotFoundError):
                 if not self.read_only:
                     raise
-                # A compaction in another process takes files away that this reader was about to open.
+                # A compaction in another process takes files away that this reader was about to open, or to
+                # map once more because they had grown.
                 reader.unpin()
                 reader.pin()
                 if reader.version() == version:
