@@ -49,7 +49,7 @@ class Words(BaseEmbedding):
         return self._get_query_embedding(query)
 
 
-def build(home: Path, limit: int) -> VectorStoreIndex:
+def build(home: Path, limit: int) -> None:
     """Read, embed and store. The file `built` comes last, so a build that was cut short is begun again."""
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
@@ -61,17 +61,17 @@ def build(home: Path, limit: int) -> VectorStoreIndex:
         TextNode(id_=passage.id or "", text=passage.page_content, metadata={"name": passage.metadata["name"]})
         for passage in passages
     ]
-    context = StorageContext.from_defaults(vector_store=InlayVectorStore(home / "store", full_text=True))
-    index = VectorStoreIndex(nodes, storage_context=context, embed_model=Words(words))
+    with InlayVectorStore(home / "store", full_text=True) as store:
+        context = StorageContext.from_defaults(vector_store=store)
+        VectorStoreIndex(nodes, storage_context=context, embed_model=Words(words))
     (home / "built").touch()
     print(f"{len(nodes):,} passages read, embedded and stored in {time.perf_counter() - started:.1f} s")
-    return index
 
 
-def reopen(home: Path) -> VectorStoreIndex:
-    """Open what an earlier run built: the store is all there is to it."""
+def opened(home: Path) -> VectorStoreIndex:
+    """Open what was built, now or earlier: the store is all there is to it."""
     store = InlayVectorStore(home / "store")
-    print(f"{len(store.client):,} passages from an earlier run")
+    print(f"{len(store.client):,} passages in the store")
     return VectorStoreIndex.from_vector_store(store, Words(LatentWords.load(home / "embedder.npz")))
 
 
@@ -100,9 +100,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.k < 1 or args.limit < 100:
         parser.error("-k must be at least 1, and --limit at least 100")
-    built = (args.path / "built").exists() and not args.rebuild
-    index = reopen(args.path) if built else build(args.path, args.limit)
-    ask(index, args.questions or QUESTIONS, args.k)
+    if args.rebuild or not (args.path / "built").exists():
+        build(args.path, args.limit)
+    ask(opened(args.path), args.questions or QUESTIONS, args.k)
 
 
 if __name__ == "__main__":

@@ -70,42 +70,65 @@ class InlayVectorStore(BasePydanticVectorStore):
 
     Notes
     -----
-    Add nodes, and ask:
+    Instantiate:
         .. code-block:: python
 
-            store = InlayVectorStore("my_store")
+            from inlay.adapters.llama_index import InlayVectorStore
+
+            store = InlayVectorStore("my_store", full_text=True)
+
+        The same line opens it again.
+
+    Add nodes:
+        .. code-block:: python
+
             context = StorageContext.from_defaults(vector_store=store)
-            index = VectorStoreIndex.from_documents(documents, storage_context=context)
-            index.as_retriever(similarity_top_k=4).retrieve("what is a tree?")
+            index = VectorStoreIndex.from_documents(documents, storage_context=context, embed_model=model)
 
         A node that is already stored is replaced. All nodes of a call are checked before one is stored.
+        Opened again, the store is all that an index needs:
 
-    Open it again, with nothing but the store:
         .. code-block:: python
 
-            index = VectorStoreIndex.from_vector_store(InlayVectorStore("my_store"))
+            index = VectorStoreIndex.from_vector_store(store, embed_model=model)
 
-    Delete:
+    Delete nodes:
         .. code-block:: python
 
-            store.delete(ref_doc_id)
-            store.delete_nodes(filters=MetadataFilters(filters=[MetadataFilter(key="page", value=3)]))
+            store.delete("the id of a document")
+            store.delete_nodes(filters=MetadataFilters(filters=[MetadataFilter(key="page", value=9)]))
 
-    Filter:
+    Search:
+        .. code-block:: python
+
+            query = VectorStoreQuery(query_embedding=model.get_query_embedding("a tree"), similarity_top_k=4)
+            store.query(query).nodes
+
+        Modes: default, mmr, text_search, sparse and hybrid; others are a NotImplementedError. The last three
+        need `full_text=True`: by BM25, and hybrid by the reciprocal ranks of both. By keyword
+        (`vector_store_kwargs` of a retriever): `mmr_threshold`, which goes before the query's own,
+        `mmr_prefetch_k`, `fusion="score"` for hybrid, and the index's own effort, such as `rerank=200`. A
+        query without an embedding reads what the filters select, in order of insertion, without similarities.
+
+    Search with filters:
+        .. code-block:: python
+
+            pages = MetadataFilter(key="page", value=[1, 2], operator=FilterOperator.IN)
+            store.get_nodes(filters=MetadataFilters(filters=[pages]))
+
         All operators and conditions, nested at will. Filters act inside the search: there are top_k results
         whenever so many nodes match. The source document is called `ref_doc_id`, `doc_id` or `document_id`
         unless a node has metadata of such a name.
 
-    Modes:
-        default, mmr, text_search, sparse and hybrid; others are a NotImplementedError. The last three are
-        BM25, hybrid by reciprocal ranks of both. By keyword (`vector_store_kwargs` of a retriever):
-        `mmr_threshold`, which goes before the query's own, `mmr_prefetch_k`, `fusion="score"` for hybrid, and
-        the index's own effort, such as `rerank=200`. A query without an embedding reads what the filters
-        select, in order of insertion, without similarities.
+        `node_ids` of a query are a restriction, an empty list is none. An index passes the ids of its image
+        and index nodes with every query, and means none: all such nodes of a store together are no
+        restriction either, where there are other nodes.
 
-    `node_ids` of a query are a restriction, an empty list is none. An index passes the ids of its image and
-    index nodes with every query, and means none: all such nodes of a store together are no restriction
-    either, where there are other nodes.
+    Use as retriever:
+        .. code-block:: python
+
+            retriever = index.as_retriever(vector_store_query_mode="hybrid", similarity_top_k=4)
+            retriever.retrieve("what is a tree?")
     """
 
     stores_text: bool = True
