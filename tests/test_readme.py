@@ -12,6 +12,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_the_readme_runs(tmp_path):
     pytest.importorskip("langchain_core", reason="the README's first block is about LangChain")
+    pytest.importorskip("llama_index.core", reason="its second is about LlamaIndex")
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) >= 2
     ran = subprocess.run(
