@@ -33,7 +33,8 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
     ----------
     spec : str
         "Flat": `FlatIndex`.
-        "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8": `LVQIndex`, bits of the first level and of the second.
+        "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x4", "LVQ8x8": `LVQIndex`, bits of the first level
+        and of the second.
         "HNSW32": `GraphIndex` of float32 rows, at most 32 links each; "HNSW32,LVQ8": of rows in any of these
         codes.
         "QuIVer32": `QuIVerIndex`, at most 32 links a row.

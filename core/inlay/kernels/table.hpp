@@ -108,7 +108,7 @@ inline constexpr Kernels kAvx512Kernels = {
     INLAY_LVQ(avx512),
     INLAY_NEAR(avx512),
     INLAY_SIGNMAG(avx512, avx512),
-    INLAY_FASTSCAN(avx512, avx2, avx512),
+    INLAY_FASTSCAN(avx512, avx512, avx512),
     topk::collect_avx512,
     hadamard::transform_avx512,
     hadamard::round_avx512,
