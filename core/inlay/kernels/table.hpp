@@ -9,6 +9,7 @@
 #include "kernels/gather.hpp"
 #include "kernels/hadamard.hpp"
 #include "kernels/lookup.hpp"
+#include "kernels/lorann.hpp"
 #include "kernels/lvq.hpp"
 #include "kernels/rabitq.hpp"
 #include "kernels/signmag.hpp"
@@ -31,6 +32,7 @@ struct Kernels {
     lvq::Estimate estimate;
     lvq::Query quantise_query;
     gather::Near near4, near8;
+    lorann::Scan lorann4_one, lorann4_eight, lorann8_one, lorann8_eight;
     signmag::Scores signmag2, signmag4, hamming;
     digits::Measure measure;
     digits::Digits digits2, digits4;
@@ -56,6 +58,9 @@ struct Kernels {
     lvq::min_max_##SUFFIX, lvq::multi_start_##SUFFIX, lvq::quantise_##SUFFIX, lvq::residual_##SUFFIX, \
         lvq::expand_##SUFFIX, lvq::unpack_nibbles_##SUFFIX, lvq::estimate_##SUFFIX, lvq::query_##SUFFIX
 #define INLAY_NEAR(SUFFIX) gather::near_##SUFFIX<4>, gather::near_##SUFFIX<8>
+#define INLAY_LORANN(ONE4, EIGHT4, ONE8, EIGHT8, FINISH)                            \
+    lorann::scan_in_runs<ONE4, FINISH, 1>, lorann::scan_in_runs<EIGHT4, FINISH, 8>, \
+        lorann::scan_in_runs<ONE8, FINISH, 1>, lorann::scan_in_runs<EIGHT8, FINISH, 8>
 #define INLAY_SIGNMAG(SUFFIX, PLAIN)                                                    \
     signmag::scores_##SUFFIX<2>, signmag::scores_##SUFFIX<4>, signmag::hamming_##PLAIN, \
         digits::measure_##PLAIN, digits::digits_##PLAIN<2>, digits::digits_##PLAIN<4>,  \
@@ -76,6 +81,8 @@ inline constexpr Kernels kScalarKernels = {
                (codes::dots_scalar<8, 8>), lvq::estimate_scalar),
     INLAY_LVQ(scalar),
     INLAY_NEAR(scalar),
+    INLAY_LORANN((codes::dots_scalar<4, 1>), (codes::dots_scalar<4, 8>), (codes::dots_scalar<8, 1>),
+                 (codes::dots_scalar<8, 8>), lorann::finish_scalar),
     INLAY_SIGNMAG(scalar, scalar),
     INLAY_FASTSCAN(scalar, scalar, scalar),
     topk::collect_scalar,
@@ -89,6 +96,8 @@ inline constexpr Kernels kAvx2Kernels = {
                lvq::estimate_avx2),
     INLAY_LVQ(avx2),
     INLAY_NEAR(avx2),
+    INLAY_LORANN(codes::dots4_avx2<1>, codes::dots4_avx2<8>, codes::dots8_avx2<1>, codes::dots8_avx2<8>,
+                 lorann::finish_avx2),
     INLAY_SIGNMAG(avx2, avx2),
     INLAY_FASTSCAN(avx2, avx2, avx2),
     topk::collect_avx2,
@@ -107,6 +116,10 @@ inline constexpr Kernels kAvx512Kernels = {
     lvq::scan_avx512<8, 8>,
     INLAY_LVQ(avx512),
     INLAY_NEAR(avx512),
+    lorann::scan_avx512<4, 1>,
+    lorann::scan_avx512<4, 8>,
+    lorann::scan_avx512<8, 1>,
+    lorann::scan_avx512<8, 8>,
     INLAY_SIGNMAG(avx512, avx512),
     INLAY_FASTSCAN(avx512, avx2, avx512),
     topk::collect_avx512,
@@ -121,6 +134,8 @@ inline constexpr Kernels kNeonKernels = {
                lvq::estimate_scalar),
     INLAY_LVQ(scalar),
     INLAY_NEAR(neon),
+    INLAY_LORANN(codes::dots4_neon<1>, codes::dots4_neon<8>, codes::dots8_neon<1>, codes::dots8_neon<8>,
+                 lorann::finish_neon),
     INLAY_SIGNMAG(neon, scalar),
     INLAY_FASTSCAN(neon, scalar, neon),
     topk::collect_neon,
@@ -133,6 +148,8 @@ inline constexpr Kernels kNeonDotKernels = {
                codes::dots_eight_neon_dot<8>, lvq::estimate_scalar),
     INLAY_LVQ(scalar),
     INLAY_NEAR(neon_dot),
+    INLAY_LORANN(codes::dots_one_neon_dot<4>, codes::dots_eight_neon_dot<4>, codes::dots_one_neon_dot<8>,
+                 codes::dots_eight_neon_dot<8>, lorann::finish_neon),
     INLAY_SIGNMAG(neon, scalar),
     INLAY_FASTSCAN(neon, scalar, neon),
     topk::collect_neon,
@@ -144,6 +161,7 @@ inline constexpr Kernels kNeonDotKernels = {
 #undef INLAY_FLOAT
 #undef INLAY_LVQ
 #undef INLAY_NEAR
+#undef INLAY_LORANN
 #undef INLAY_SIGNMAG
 #undef INLAY_FASTSCAN
 #undef INLAY_DOTS

@@ -67,6 +67,21 @@ cdef extern from "kernels/gather.hpp" namespace "inlay::gather" nogil:
     void codes_as_values(int bits, const uint8_t* row, size_t dim, size_t bytes, int8_t* values)
     const uint8_t* get_codes(int bits, const uint8_t* row, size_t bytes, uint8_t* codes)
 
+cdef extern from "kernels/lorann.hpp" namespace "inlay::lorann" nogil:
+    struct LorannRows "inlay::lorann::Constants":
+        const Half* steps
+        const Half* firsts
+        const float* norms
+    struct LorannQueries "inlay::lorann::Queries":
+        const int8_t* values
+        const int32_t* offsets
+        const float* scales
+        const float* firsts
+    ctypedef void (*LorannScan "inlay::lorann::Scan")(
+        const uint8_t* blocks, size_t n_blocks, size_t lines, LorannQueries queries, LorannRows rows,
+        float* out, size_t out_stride
+    ) noexcept nogil
+
 cdef extern from "kernels/signmag.hpp" namespace "inlay::signmag" nogil:
     enum:
         kMaxSignMagDim "inlay::signmag::kMaxDim"
@@ -220,6 +235,10 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
         float (*quantise_query)(const float* q, size_t dim, int8_t* values) noexcept nogil
         Near near4
         Near near8
+        LorannScan lorann4_one
+        LorannScan lorann4_eight
+        LorannScan lorann8_one
+        LorannScan lorann8_eight
         SignScores signmag2
         SignScores signmag4
         SignScores hamming

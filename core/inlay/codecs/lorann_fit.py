@@ -1,0 +1,121 @@
+"""What a LoRANN model of a cluster is, and how it is fitted: reduced-rank regression.
+
+The scores of a cluster's m rows X are a linear function of the query, X q. In the coordinates of a projection
+(`projection`), f = G^T x and t = G^T q, this is F t, and the m x s matrix F is replaced by one of rank r:
+
+    score of row i   ~  <A^T t, b_i>          A: s x r, of the cluster; b_i: r coefficients, of the row
+
+which costs s r + r m multiplications instead of s m. Over training queries T (l x s) that come to the cluster
+the best such matrix in the sense of least squares, |T F^T - T A B|, is known: with V the first r right
+singular vectors of T F^T, A = F^T V and B = V^T (Izenman, Reduced-rank regression for the multivariate linear
+model, 1975). The singular vectors come from a symmetric matrix no larger than s x s:
+
+    S = T^T T + a little = L L^T      H = F^T F      K = L^T H L = U diag(lam) U^T
+    W = L U lam^(-1/2)                V = F W        A = H W
+
+So V is linear in the rows, too: a row's coefficients are b = W^T f, and a new row gets its own by the same
+formula. Where queries are like the rows (T = F), K and H have the same vectors, and A^T A is diagonal: this is
+the singular value decomposition of F, and b the least-squares coefficients of f over the columns of A.
+
+Sources: Jaasaari, Hyvonen and Roos, LoRANN: Low-rank matrix factorization for approximate nearest neighbor
+search, NeurIPS 2024. Differs in: eigenvectors of small matrices instead of a randomised decomposition; rows
+stand for queries within their own cluster alone; coefficients are fitted again to A as it is stored.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+# Rows that a projection is made from.
+PROJECTION_ROWS = 16_384
+# What is added to the diagonal of S, as a share of its mean: queries that span less than s dimensions.
+RIDGE = 1e-6
+# Squared singular values below this share of the largest are rounding errors.
+LEAST = 1e-12
+
+
+def projection(rows: F32, size: int, seed: int) -> F32:
+    """Return G, orthonormal columns that keep the most of the rows' squared lengths.
+
+    Parameters
+    ----------
+    rows : float32 (n, dim)
+        Queries, or rows that stand for them. Not centred: the first column is about the direction of their
+        mean.
+    size : int, 1 .. dim
+    seed : int
+        Of a rotation within all columns but the first. These then have numbers of like size, so that one
+        step of a grid suits all.
+
+    Returns
+    -------
+    float32 (dim, size)
+    """
+    rng = np.random.default_rng(seed)
+    if len(rows) > PROJECTION_ROWS:
+        rows = rows[np.sort(rng.choice(len(rows), PROJECTION_ROWS, replace=False))]
+    # Rows of any size: what is decided here is a direction.
+    sample = rows / max(float(np.abs(rows).max(initial=0.0)), 1e-30)
+    _, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64))
+    basis = vectors[:, ::-1][:, :size]
+    return np.ascontiguousarray(basis @ apart(size, rng), np.float32)
+
+
+def apart(size: int, rng: np.random.Generator) -> F64:
+    """Return a random rotation (size, size) that leaves the first coordinate as it is."""
+    rotation = np.eye(size)
+    rotation[1:, 1:] = np.linalg.qr(rng.standard_normal((size - 1, size - 1)))[0]
+    return rotation
+
+
+def reduced_rank(rows: F64, queries: F64 | None, rank: int) -> tuple[F64, F64]:
+    """Fit scores <A^T t, W^T f> of rows f and queries t.
+
+    Parameters
+    ----------
+    rows : float64 (m, s)
+    queries : float64 (l, s), or None
+        Those that come to the cluster; None: they are like the rows.
+    rank : int
+        Beyond what the rows span, columns are zero.
+
+    Returns
+    -------
+    A, W : float64 (s, rank)
+        By falling singular value. The root mean square of coefficients is 1 at most.
+    """
+    gram = rows.T @ rows
+    size, kept = len(gram), min(rank, len(gram))
+    left, right = np.zeros((size, rank)), np.zeros((size, rank))
+    if queries is None:
+        values, vectors = _leading(gram, kept)
+        left[:, :kept] = vectors * np.sqrt(values)
+        right[:, :kept] = vectors * _inverse(np.sqrt(values))
+    else:
+        moments = queries.T @ queries
+        moments += RIDGE * max(np.trace(moments) / size, 1e-300) * np.eye(size)
+        root = np.linalg.cholesky(moments)
+        values, vectors = _leading(root.T @ gram @ root, kept)
+        right[:, :kept] = root @ vectors * _inverse(np.sqrt(values))
+        left = gram @ right
+    scale = np.sqrt(max(len(rows), 1))
+    return left / scale, right * scale
+
+
+def coefficients(left: F64, rows: F64) -> F64:
+    """Return the least-squares coefficients float64 (m, rank) of rows (m, s) over the columns of A."""
+    gram = left.T @ left
+    gram += 1e-9 * max(np.trace(gram) / len(gram), 1e-300) * np.eye(len(gram))
+    return np.ascontiguousarray(np.linalg.solve(gram, left.T @ rows.T).T)
+
+
+def _leading(matrix: F64, kept: int) -> tuple[F64, F64]:
+    values, vectors = np.linalg.eigh(matrix)
+    values, vectors = values[::-1][:kept], vectors[:, ::-1][:, :kept]
+    return np.where(values > LEAST * max(values[0], 0.0), values, 0.0), vectors
+
+
+def _inverse(values: F64) -> F64:
+    return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
