@@ -1,5 +1,6 @@
 """Inlay: quantised vector search inside the tools you already use."""
 
+from .clusters import KMeans
 from .collection import Collection, Hit, Record
 from .contents import FormatError
 from .ids import IdFilter
@@ -23,6 +24,7 @@ __all__ = [
     "Hit",
     "IdFilter",
     "Index",
+    "KMeans",
     "LVQIndex",
     "QuIVerIndex",
     "Record",

@@ -11,6 +11,7 @@
 #include "kernels/lookup.hpp"
 #include "kernels/lorann.hpp"
 #include "kernels/lvq.hpp"
+#include "kernels/nearest.hpp"
 #include "kernels/rabitq.hpp"
 #include "kernels/signmag.hpp"
 #include "kernels/topk.hpp"
@@ -48,6 +49,8 @@ struct Kernels {
     topk::Collect collect;
     hadamard::Transform hadamard;
     hadamard::Round hadamard_round;
+    nearest::TwoLeast two_least;
+    nearest::Approach approach;
 };
 
 #define INLAY_FLOAT_ROWS(SUFFIX, ROW)                                          \
@@ -69,6 +72,7 @@ struct Kernels {
     fastscan::sums32_##SUFFIX, fastscan::sums64_##SUFFIX, lookup::estimates_##SUFFIX,                   \
         lookup::subset_tables_##TABLES, lookup::quantise_tables_##TABLES, front::extreme_##PLAIN<true>, \
         front::extreme_##PLAIN<false>
+#define INLAY_NEAREST(PLAIN) nearest::two_least_##PLAIN, nearest::approach_##PLAIN
 // The four products, then the four scans made of them.
 #define INLAY_DOTS(ONE4, EIGHT4, ONE8, EIGHT8, ESTIMATE)                              \
     ONE4, EIGHT4, ONE8, EIGHT8, lvq::scan_in_runs<ONE4, ESTIMATE, 1>,                 \
@@ -88,6 +92,7 @@ inline constexpr Kernels kScalarKernels = {
     topk::collect_scalar,
     hadamard::transform_scalar,
     hadamard::round_scalar,
+    INLAY_NEAREST(scalar),
 };
 #if defined(INLAY_X86)
 inline constexpr Kernels kAvx2Kernels = {
@@ -103,6 +108,7 @@ inline constexpr Kernels kAvx2Kernels = {
     topk::collect_avx2,
     hadamard::transform_avx2,
     hadamard::round_avx2,
+    INLAY_NEAREST(avx2),
 };
 inline constexpr Kernels kAvx512Kernels = {
     INLAY_FLOAT(avx512),
@@ -125,6 +131,7 @@ inline constexpr Kernels kAvx512Kernels = {
     topk::collect_avx512,
     hadamard::transform_avx512,
     hadamard::round_avx512,
+    INLAY_NEAREST(avx2),
 };
 #elif defined(INLAY_NEON)
 // Plain C++ is compiled with NEON here, so the scalar text of lvq.hpp is its NEON form already.
@@ -141,6 +148,7 @@ inline constexpr Kernels kNeonKernels = {
     topk::collect_neon,
     hadamard::transform_neon,
     hadamard::round_neon,
+    INLAY_NEAREST(scalar),
 };
 inline constexpr Kernels kNeonDotKernels = {
     INLAY_FLOAT(neon),
@@ -155,6 +163,7 @@ inline constexpr Kernels kNeonDotKernels = {
     topk::collect_neon,
     hadamard::transform_neon,
     hadamard::round_neon,
+    INLAY_NEAREST(scalar),
 };
 #endif
 #undef INLAY_FLOAT_ROWS
@@ -164,6 +173,7 @@ inline constexpr Kernels kNeonDotKernels = {
 #undef INLAY_LORANN
 #undef INLAY_SIGNMAG
 #undef INLAY_FASTSCAN
+#undef INLAY_NEAREST
 #undef INLAY_DOTS
 
 // Null for a level that this build or this CPU does not have.
