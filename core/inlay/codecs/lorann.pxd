@@ -4,7 +4,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int32_t, uint8_t, uint32_t
 
 from ..kernels.table cimport Half, LorannQueries, LorannScan, Scores
-from ..scorer cimport Prepared
+from ..scorer cimport Scorer
 from .codec cimport Codes
 
 # Bare pointers into the tables; they hold until one moves.
@@ -33,8 +33,8 @@ cdef class LorannCodes(Codes):
     cdef readonly int bits
 
 
-cdef class LorannScorer(Prepared):
-    cdef readonly Py_ssize_t n_queries, n_lists
+cdef class LorannScorer(Scorer):
+    cdef readonly Py_ssize_t n_lists
     cdef readonly size_t size, rank
     cdef int bits
     cdef bint squared_l2
@@ -60,12 +60,3 @@ cdef class LorannScorer(Prepared):
 
     # How far queries [first, first + n) are from each list's centre: out[a * n_lists + list].
     cdef void centres(self, size_t first, size_t n, float* out) noexcept nogil
-
-    # Let the queries (one, or up to eight) that come to a list be scored next, by this worker.
-    cdef void enter(self, size_t which, const uint32_t* queries, size_t n, int worker) noexcept nogil
-
-    # Scores of those queries against the rows at n places from `first`, a multiple of 16: out[a * stride +
-    # i], in whole blocks of 16.
-    cdef void block(
-        self, size_t n_queries, size_t first, size_t n, float* out, size_t stride, int worker
-    ) noexcept nogil

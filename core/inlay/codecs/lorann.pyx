@@ -23,14 +23,16 @@ are float16; norms are there once; first coordinates are float all the way.
 import numpy as np
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
+from libcpp.algorithm cimport partial_sort
+from libcpp.vector cimport vector
 
 from ..kernels.table cimport (
-    LorannRows, active, dot, get_row, kLine, kRows, kTogether, lines_of, put_row,
+    LorannRows, active, dot, get_row, key_of, kLine, kRows, kTogether, lines_of, put_row, slot_of,
 )
 from ..parallel.crew cimport split
-from .codec cimport Codes, lined
+from .codec cimport Codes, Scorer, lined
 
 from ..tables import Table
 from .lorann_encode import decode, encode
@@ -127,25 +129,34 @@ cdef class LorannCodes(Codes):
             table.rows[had:] = 0
         self.n = n
 
-    def put(self, places, left, rows, norms):
-        """Keep rows (m, size) of a list, in coordinates of the projection, under its model A."""
-        self.own()
-        firsts, steps, codes = encode(coefficients(left, rows), left.T @ left, self.bits)
-        tables = {name: table.rows for name, table in self.tables.items()}
-        tables["firsts"][places], tables["steps"][places] = firsts, steps
-        if "norms" in tables:
-            tables["norms"][places] = norms
-        put_rows(codes, places, tables["codes"], self.bits)
+    def code(self, places, points, left, moments):
+        """Write the coefficients of rows (m, size), in coordinates of the projection, under a model A.
 
-    def move(self, sources, targets):
-        """Let the places `targets` hold what is at `sources`."""
+        moments : float64 (size, size) or None
+            Of the queries that come to the list.
+        """
+        values, metric = coefficients(left, points, moments)
+        firsts, steps, codes = encode(values, metric, self.bits)
+        self.tables["firsts"].rows[places], self.tables["steps"].rows[places] = firsts, steps
+        put_rows(codes, places, self.tables["codes"].rows, self.bits)
+
+    def put(self, targets, Codes other, sources):
+        """Let the places `targets` hold what is at `sources` in other codes of the same kind."""
         self.own()
         for name, table in self.tables.items():
             if name == "codes":
-                lanes = table.rows.reshape(-1, table.shape[0], kRows, 4)
-                lanes[targets // kRows, :, targets % kRows] = lanes[sources // kRows, :, sources % kRows]
+                to, of = lanes(table), lanes(other.tables[name])
+                to[targets // kRows, :, targets % kRows] = of[sources // kRows, :, sources % kRows]
             else:
-                table.rows[targets] = table.rows[sources]
+                table.rows[targets] = other.tables[name].rows[sources]
+
+    def move(self, sources, targets):
+        """Let the places `targets` hold what is at `sources`."""
+        self.put(targets, self, sources)
+
+
+cdef object lanes(table):
+    return table.rows.reshape(len(table), table.shape[0], kRows, 4)
 
 
 def packed(const uint8_t[:, ::1] codes, int bits):
@@ -160,9 +171,8 @@ def packed(const uint8_t[:, ::1] codes, int bits):
 def put_rows(const uint8_t[:, ::1] codes, const int64_t[::1] places, uint8_t[:, :, ::1] blocks, int bits):
     """Write codes (n, length) to their places in blocks."""
     cdef Py_ssize_t i, length = codes.shape[1], lines = blocks.shape[1]
-    padded = np.zeros(lines * 32 // bits, np.uint8)
-    cdef uint8_t[::1] row = padded
-    if lines == 0:
+    cdef uint8_t[::1] row = np.zeros(lines * 32 // bits, np.uint8)
+    if length == 0:
         return
     for i in range(codes.shape[0]):
         memcpy(&row[0], &codes[i, 0], length)
@@ -174,13 +184,13 @@ def unpacked(const uint8_t[:, :, ::1] blocks, Py_ssize_t n, Py_ssize_t length, i
     cdef Py_ssize_t i, lines = blocks.shape[1]
     codes = np.zeros((n, lines * 32 // bits), np.uint8)
     cdef uint8_t[:, ::1] row = codes
-    if lines:
+    if length:
         for i in range(n):
             get_row(bits, &blocks[i // kRows, 0, 0], lines, i % kRows, &row[i, 0])
     return np.ascontiguousarray(codes[:, :length])
 
 
-cdef class LorannScorer(Prepared):
+cdef class LorannScorer(Scorer):
     """A batch of queries against the lists' models.
 
     Parameters
@@ -310,9 +320,11 @@ cdef class LorannScorer(Prepared):
                 spread(single, next_size, a, next)
         entered.values = next if together > 1 else single
 
-    cdef void block(
-        self, size_t n_queries, size_t first, size_t n, float* out, size_t stride, int worker
+    cdef void block_of(
+        self, const uint32_t* queries, size_t n_queries, size_t first, size_t n, float* out, size_t stride,
+        int worker
     ) noexcept nogil:
+        # The queries are those that entered.
         cdef LorannQueries* entered = <LorannQueries*>(self.scratch + worker * self.scratch_size)
         cdef LorannRows rows
         rows.steps, rows.firsts = self.rows.steps + first, self.rows.firsts + first
@@ -321,6 +333,49 @@ cdef class LorannScorer(Prepared):
             self.rows.codes + first // kRows * self.row_lines * kLine, (n + kRows - 1) // kRows,
             self.row_lines, entered[0], rows, out, stride,
         )
+
+    cdef float shift(self, size_t query) noexcept nogil:
+        return self.squares[query] if self.squared_l2 else 0
+
+    def nearest_lists(self, size_t n, int threads):
+        """Return the n lists whose centres are nearest to each query, nearest first, int64 (n_queries, n)."""
+        cdef ProbeJob job
+        cdef vector[uint64_t] keys
+        cdef vector[float] scores
+        cdef int64_t[:, ::1] view
+        found = np.empty((self.n_queries, n), np.int64)
+        view = found
+        if self.n_queries:
+            keys.resize(threads * self.n_lists)
+            scores.resize(threads * GRAIN * self.n_lists)
+            job.scorer, job.n, job.found = <void*>self, n, &view[0, 0]
+            job.keys, job.scores = keys.data(), scores.data()
+            with nogil:
+                split(self.n_queries, GRAIN, threads, probe_piece, &job)
+        return found
+
+
+cdef struct ProbeJob:
+    void* scorer
+    size_t n
+    int64_t* found
+    uint64_t* keys    # n_lists a worker
+    float* scores     # GRAIN * n_lists a worker
+
+
+cdef void probe_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
+    cdef ProbeJob* job = <ProbeJob*>context
+    cdef size_t n_lists = (<LorannScorer>job.scorer).n_lists, query, i
+    cdef uint64_t* keys = job.keys + worker * n_lists
+    cdef float* scores = job.scores + worker * GRAIN * n_lists
+    (<LorannScorer>job.scorer).centres(begin, end - begin, scores)
+    for query in range(begin, end):
+        for i in range(n_lists):
+            keys[i] = key_of(scores[i], i)
+        partial_sort(keys, keys + job.n, keys + n_lists)
+        for i in range(job.n):
+            job.found[query * job.n + i] = slot_of(keys[i])
+        scores += n_lists
 
 
 cdef inline int32_t offset_of(const int8_t* values, size_t n, int bits) noexcept nogil:

@@ -13,9 +13,10 @@ model, 1975). The singular vectors come from a symmetric matrix no larger than s
     S = T^T T + a little = L L^T      H = F^T F      K = L^T H L = U diag(lam) U^T
     W = L U lam^(-1/2)                V = F W        A = H W
 
-So V is linear in the rows, too: a row's coefficients are b = W^T f, and a new row gets its own by the same
-formula. Where queries are like the rows (T = F), K and H have the same vectors, and A^T A is diagonal: this is
-the singular value decomposition of F, and b the least-squares coefficients of f over the columns of A.
+So V is linear in the rows, too: a row's coefficients are b = W^T f = (A^T S A)^-1 A^T S f, the best in the
+sense of the queries, and a new row gets its own by the same formula. Where queries are like the rows (T = F)
+K and H have the same vectors: this is the singular value decomposition of F, and b the plain least-squares
+coefficients of f over the columns of A.
 
 Sources: Jaasaari, Hyvonen and Roos, LoRANN: Low-rank matrix factorization for approximate nearest neighbor
 search, NeurIPS 2024. Differs in: eigenvectors of small matrices instead of a randomised decomposition; rows
@@ -70,52 +71,66 @@ def apart(size: int, rng: np.random.Generator) -> F64:
     return rotation
 
 
-def reduced_rank(rows: F64, queries: F64 | None, rank: int) -> tuple[F64, F64]:
-    """Fit scores <A^T t, W^T f> of rows f and queries t.
+def reduced_rank(rows: F64, moments: F64 | None, rank: int) -> F64:
+    """Return A of the best scores <A^T t, b> of rows f and queries t, b being the rows' `coefficients`.
 
     Parameters
     ----------
     rows : float64 (m, s)
-    queries : float64 (l, s), or None
-        Those that come to the cluster; None: they are like the rows.
+    moments : float64 (s, s), or None
+        T^T T of the queries t; None: they are like the rows.
     rank : int
-        Beyond what the rows span, columns are zero.
+        Columns beyond what the rows span are zero.
 
     Returns
     -------
-    A, W : float64 (s, rank)
-        By falling singular value. The root mean square of coefficients is 1 at most.
+    float64 (s, rank)
+        By falling singular value. Coefficients have a root mean square of 1 at most.
     """
     gram = rows.T @ rows
-    size, kept = len(gram), min(rank, len(gram))
-    left, right = np.zeros((size, rank)), np.zeros((size, rank))
-    if queries is None:
+    left = np.zeros((len(gram), rank))
+    kept = min(rank, len(gram))
+    if moments is None:
         values, vectors = _leading(gram, kept)
         left[:, :kept] = vectors * np.sqrt(values)
-        right[:, :kept] = vectors * _inverse(np.sqrt(values))
     else:
-        moments = queries.T @ queries
-        moments += RIDGE * max(np.trace(moments) / size, 1e-300) * np.eye(size)
-        root = np.linalg.cholesky(moments)
+        root = np.linalg.cholesky(_ridged(moments, RIDGE))
         values, vectors = _leading(root.T @ gram @ root, kept)
-        right[:, :kept] = root @ vectors * _inverse(np.sqrt(values))
-        left = gram @ right
-    scale = np.sqrt(max(len(rows), 1))
-    return left / scale, right * scale
+        inverse = np.divide(1.0, np.sqrt(values), out=np.zeros(kept), where=values > 0)
+        left[:, :kept] = gram @ (root @ vectors * inverse)
+    return left / np.sqrt(max(len(rows), 1))
 
 
-def coefficients(left: F64, rows: F64) -> F64:
-    """Return the least-squares coefficients float64 (m, rank) of rows (m, s) over the columns of A."""
-    gram = left.T @ left
-    gram += 1e-9 * max(np.trace(gram) / len(gram), 1e-300) * np.eye(len(gram))
-    return np.ascontiguousarray(np.linalg.solve(gram, left.T @ rows.T).T)
+def coefficients(left: F64, rows: F64, moments: F64 | None) -> tuple[F64, F64]:
+    """Return (b, G): the coefficients of rows that lose least of their scores, and what loss is measured by.
+
+    b = G^-1 A^T S f with G = A^T S A, S being the queries' moments, or the identity. For the rows that A was
+    fitted to, and A as `reduced_rank` gives it, these are the rows of V; for all others, too, they are W^T f.
+
+    Parameters
+    ----------
+    left : float64 (s, rank)
+        A, as it is stored.
+    rows : float64 (m, s)
+    moments : float64 (s, s), or None
+
+    Returns
+    -------
+    float64 (m, rank), float64 (rank, rank)
+    """
+    weighed = left if moments is None else _ridged(moments, RIDGE) @ left
+    metric = left.T @ weighed
+    solved = np.linalg.solve(_ridged(metric, 1e-9), weighed.T @ rows.T)
+    return np.ascontiguousarray(solved.T), metric
+
+
+def _ridged(matrix: F64, share: float) -> F64:
+    """Return a matrix with a share of its mean diagonal added to the diagonal."""
+    more = share * np.trace(matrix) / len(matrix)
+    return matrix + (more if more > 0 else 1.0) * np.eye(len(matrix))
 
 
 def _leading(matrix: F64, kept: int) -> tuple[F64, F64]:
     values, vectors = np.linalg.eigh(matrix)
     values, vectors = values[::-1][:kept], vectors[:, ::-1][:, :kept]
     return np.where(values > LEAST * max(values[0], 0.0), values, 0.0), vectors
-
-
-def _inverse(values: F64) -> F64:
-    return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
