@@ -7,6 +7,7 @@ from .ids import IdFilter
 from .indexes import (
     FlatIndex,
     GraphIndex,
+    IVFIndex,
     Index,
     LVQIndex,
     QuIVerIndex,
@@ -22,6 +23,7 @@ __all__ = [
     "FormatError",
     "GraphIndex",
     "Hit",
+    "IVFIndex",
     "IdFilter",
     "Index",
     "KMeans",

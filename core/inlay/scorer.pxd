@@ -24,6 +24,12 @@ cdef class Scorer(Prepared):
         self, size_t query, size_t n_queries, size_t first, size_t n, float* out, size_t stride, int worker
     ) noexcept nogil
 
+    # The same of up to eight queries named by their numbers, any of the batch; `out` has room for eight.
+    cdef void block_of(
+        self, const uint32_t* queries, size_t n_queries, size_t first, size_t n, float* out, size_t stride,
+        int worker
+    ) noexcept nogil
+
     # The part of a query's scores that `block` leaves out.
     cdef float shift(self, size_t query) noexcept nogil
 

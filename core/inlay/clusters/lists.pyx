@@ -242,7 +242,7 @@ cdef class Lists:
             for row in range(left, self.sizes[which]):
                 if self.slot_of[self.place_in(which, row)] != NONE:
                     sources.push_back(self.place_in(which, row))
-                    targets.push_back(self.place_in(which, order[hole] & 0xFFFFFFFF))
+                    targets.push_back(self.place_in(which, <uint32_t>order[hole]))
                     hole += 1
             hole = end
             self.sizes[which] = left

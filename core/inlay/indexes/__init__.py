@@ -7,6 +7,7 @@ from .. import file
 from ..contents import FormatError, field
 from .base import Index
 from .exhaustive import FlatIndex, LVQIndex
+from .ivf import IVFIndex
 from .navigable import GraphIndex
 from .quiver import QuIVerIndex
 from .symphony import SymphonyQGIndex
@@ -15,6 +16,7 @@ __all__ = [
     "FAMILIES",
     "FlatIndex",
     "GraphIndex",
+    "IVFIndex",
     "Index",
     "LVQIndex",
     "QuIVerIndex",
@@ -23,7 +25,14 @@ __all__ = [
     "load",
 ]
 
-FAMILIES: Sequence[type[Index]] = (FlatIndex, LVQIndex, GraphIndex, QuIVerIndex, SymphonyQGIndex)
+FAMILIES: Sequence[type[Index]] = (
+    FlatIndex,
+    LVQIndex,
+    IVFIndex,
+    GraphIndex,
+    QuIVerIndex,
+    SymphonyQGIndex,
+)
 
 
 def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
@@ -34,6 +43,8 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
     spec : str
         "Flat": `FlatIndex`.
         "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8": `LVQIndex`, bits of the first level and of the second.
+        "IVF1024,LVQ8": `IVFIndex`, 1,024 lists of rows in that code, which may also be "Flat"; "IVF,LVQ8":
+        as many lists as suit the rows it is trained on.
         "HNSW32": `GraphIndex` of float32 rows, at most 32 links each; "HNSW32,LVQ8": of rows in any of these
         codes.
         "QuIVer32": `QuIVerIndex`, at most 32 links a row.
