@@ -30,6 +30,10 @@ cdef class Scorer(Prepared):
         int worker
     ) noexcept nogil
 
+    # These queries (one, or up to eight) are the next that `block_of` is asked for, with rows of this list
+    # alone. What depends on the list is made here.
+    cdef void enter(self, size_t which, const uint32_t* queries, size_t n, int worker) noexcept nogil
+
     # The part of a query's scores that `block` leaves out.
     cdef float shift(self, size_t query) noexcept nogil
 

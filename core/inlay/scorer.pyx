@@ -43,6 +43,9 @@ cdef class Scorer(Prepared):
         for a in range(n_queries):
             self.block(queries[a], 1, first, n, out + a * stride, stride, worker)
 
+    cdef void enter(self, size_t which, const uint32_t* queries, size_t n, int worker) noexcept nogil:
+        pass
+
     cdef float shift(self, size_t query) noexcept nogil:
         return 0.0
 

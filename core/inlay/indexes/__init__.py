@@ -8,6 +8,7 @@ from ..contents import FormatError, field
 from .base import Index
 from .exhaustive import FlatIndex, LVQIndex
 from .ivf import IVFIndex
+from .lorann import LoRANNIndex
 from .navigable import GraphIndex
 from .quiver import QuIVerIndex
 from .symphony import SymphonyQGIndex
@@ -19,6 +20,7 @@ __all__ = [
     "IVFIndex",
     "Index",
     "LVQIndex",
+    "LoRANNIndex",
     "QuIVerIndex",
     "SymphonyQGIndex",
     "from_spec",
@@ -32,6 +34,7 @@ FAMILIES: Sequence[type[Index]] = (
     GraphIndex,
     QuIVerIndex,
     SymphonyQGIndex,
+    LoRANNIndex,
 )
 
 
@@ -49,6 +52,7 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
         codes.
         "QuIVer32": `QuIVerIndex`, at most 32 links a row.
         "SymQG32": `SymphonyQGIndex`, 32 links a row.
+        "LoRANN1024": `LoRANNIndex`, 1,024 clusters; "LoRANN" leaves their number to training.
     dim : int
     metric : {"l2", "ip", "cosine"}
     **options

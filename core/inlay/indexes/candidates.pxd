@@ -49,7 +49,7 @@ cdef class Placed:
     cdef readonly Lists lists
     cdef const float[:, ::1] centres
     cdef const float[:, ::1] queries
-    cdef bint squared_l2
+    cdef bint squared_l2, by_slot
     cdef void into(self, Outcome* to) noexcept
 
 # What the scores of all rows about a centre have in common, and scorers leave out.

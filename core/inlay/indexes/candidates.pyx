@@ -40,13 +40,17 @@ cdef class Placed:
         Else inner product.
     queries, centres : float32 (n_queries, dim) and (n_lists, dim), or None
         What the codes are about; None where rows are coded whole.
+    by_slot : bool
+        The last scores are of rows that lie by slot.
     """
 
-    def __init__(self, Lists lists not None, bint squared_l2, queries=None, centres=None):
+    def __init__(self, Lists lists not None, bint squared_l2, queries=None, centres=None, bint by_slot=False):
         self.lists, self.squared_l2, self.queries, self.centres = lists, squared_l2, queries, centres
+        self.by_slot = by_slot
 
     cdef void into(self, Outcome* to) noexcept:
-        to.place_of, to.least = self.lists.place_of, 0.0 if self.squared_l2 else -INFINITY
+        to.place_of = NULL if self.by_slot else self.lists.place_of
+        to.least = 0.0 if self.squared_l2 else -INFINITY
         to.centres = NULL
         if self.centres is not None and self.queries.shape[0]:
             to.centres, to.queries = &self.centres[0, 0], &self.queries[0, 0]
