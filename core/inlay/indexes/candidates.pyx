@@ -13,7 +13,7 @@ that comes from the centre is added here:
 
 import numpy as np
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, sqrt
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -24,6 +24,11 @@ from ..kernels.table cimport Best, Heap, active, score_of, slot_of
 from ..parallel.crew cimport split
 from ..results cimport put
 
+# Of `screen`: how many candidates show what their scores are off by, and how many deviations of that one must
+# lie behind to be without hope.
+cdef enum:
+    LEARNT = 32
+cdef double DEVIATIONS = 2.5
 # Candidates that are sent for before they are scored: their rows lie far apart, and one by one each would be
 # waited for.
 cdef enum:
@@ -49,7 +54,9 @@ cdef class Placed:
         self.by_slot = by_slot
 
     cdef void into(self, Outcome* to) noexcept:
-        to.place_of = NULL if self.by_slot else self.lists.place_of
+        to.place_of = self.lists.place_of
+        if self.by_slot:
+            to.place_of = NULL
         to.least = 0.0 if self.squared_l2 else -INFINITY
         to.centres = NULL
         if self.centres is not None and self.queries.shape[0]:
@@ -173,7 +180,10 @@ cdef inline void send_for(const Outcome* to, const Best* best, size_t first) noe
     n = best.size - first if best.size - first < 8 else 8
     for i in range(n):
         places[i] = place_of(to, slot_of(best.keys[first + i]))
-    (<Scorer>to.last).expect(places, n)
+    if to.screened:
+        (<Scorer>to.last).fetch(places, n)
+    else:
+        (<Scorer>to.last).expect(places, n)
 
 
 cdef void finish(const Outcome* to, Best* best, size_t query, int worker) noexcept nogil:
@@ -181,10 +191,12 @@ cdef void finish(const Outcome* to, Best* best, size_t query, int worker) noexce
     cdef Heap nearest
     # The candidates' buffer has room for the results behind them.
     nearest.start(best.keys + best.size, best.size if best.size < to.k else to.k, to.ids)
-    if to.last != NULL:
-        rescore(to, best, &nearest, query, worker)
-    else:
+    if to.last == NULL:
         complete(to, best, &nearest, query)
+    elif to.screened:
+        screen(to, best, &nearest, query, worker)
+    else:
+        rescore(to, best, &nearest, query, worker)
     put(&nearest, to.k, to.ids, to.base, to.distances + query * to.k, to.found + query * to.k)
 
 
@@ -215,6 +227,53 @@ cdef void rescore(const Outcome* to, Best* best, Heap* nearest, size_t query, in
             nearest.push(scores[i], slots[i])
         n = hopeful(to, best, nearest, query, &at, slots)
     nearest.finish()
+
+
+cdef void screen(const Outcome* to, Best* best, Heap* nearest, size_t query, int worker) noexcept nogil:
+    # Twice: quickly by the first level of rows' codes, then those that are left with everything. Ends early
+    # where the candidates' scores, less what they were off by so far, leave the others no chance; but not
+    # where all that was found is to be looked at.
+    cdef size_t at = 0, first, n, i
+    cdef bint hurries = best.size >= to.candidates
+    cdef uint32_t[8] slots
+    cdef float[8] scores
+    cdef float shift = (<Scorer>to.scan).shift(query), error
+    cdef double total = 0, square = 0, mean, deviation
+    cdef Heap left
+    left.start(best.keys + best.size, best.size if best.size < to.screened else to.screened, to.ids)
+    while at < best.size:
+        n = slots_from(best, at, slots)
+        if hurries and at >= LEARNT and left.full():
+            mean = total / at
+            deviation = sqrt(max(square / at - mean * mean, 0.0))
+            if score_of(best.keys[at]) + shift + mean - DEVIATIONS * deviation > left.worst():
+                break
+        send_for(to, best, at + AHEAD)
+        (<Scorer>to.last).near(query, slots, n, scores, worker)
+        for i in range(n):
+            error = scores[i] - score_of(best.keys[at + i]) - shift
+            total += error
+            square += <double>error * error
+            left.push(scores[i], slots[i])
+        at += n
+    # The candidates are done with, and leave their room.
+    nearest.start(best.keys, left.size if left.size < to.k else to.k, to.ids)
+    for first in range(0, left.size, 8):
+        n = left.size - first if left.size - first < 8 else 8
+        for i in range(n):
+            slots[i] = slot_of(left.keys[first + i])
+        (<Scorer>to.last).rows_at(query, slots, n, scores, worker)
+        for i in range(n):
+            nearest.push(scores[i], slots[i])
+    nearest.finish()
+
+
+cdef inline size_t slots_from(const Best* best, size_t first, uint32_t* slots) noexcept nogil:
+    # The slots of up to eight candidates; returns how many.
+    cdef size_t n = best.size - first if best.size - first < 8 else 8, i
+    for i in range(n):
+        slots[i] = slot_of(best.keys[first + i])
+    return n
 
 
 cdef inline size_t hopeful(

@@ -29,6 +29,8 @@ VECTORS: Mapping[str, tuple[int, int] | str] = {
 }
 # Clusters that an index has by itself, for n rows: so many times the square root of n.
 CLUSTERS = 1.6
+# Candidates for each result that the first level of rows' codes leaves for the last word.
+SCREENED = 3
 # Allowed rows that are scored one by one, at most, instead of being looked for in clusters.
 DIRECT = 1_000
 
@@ -307,6 +309,7 @@ class LoRANNIndex(CodedIndex):
                 self._ids.stored,
                 self._ids.base,
                 threads,
+                SCREENED * k,
             )
         scores = np.empty((len(queries), k), np.float32)
         found = np.empty((len(queries), k), np.int64)

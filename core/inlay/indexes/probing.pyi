@@ -20,6 +20,7 @@ def search(
     ids: I64 | None,
     base: int,
     threads: int,
+    screened: int = 0,
 ) -> tuple[F32, I64]: ...
 def rows_in(lists: Lists, probes: I64, allowed: Bits | None) -> I64: ...
 def search_among(

@@ -63,6 +63,8 @@ cdef void visit(
     if job.search.to.centres != NULL:
         for a in range(n):
             biases[a] = bias(&job.search.to, queries[a], which)
+    if row < end:
+        (<Scorer>job.search.to.scan).enter(which, queries, n, worker)
     while row < end:
         length = min((<Lists>job.lists).run(which, row, &first), <size_t>RUN)
         (<Scorer>job.search.to.scan).block_of(queries, n, first, length, scores, RUN, worker)
@@ -119,6 +121,7 @@ cdef void look_together(
 def search(
     Scorer scan not None, Scorer last, Placed placed not None, const int64_t[:, ::1] probes, Py_ssize_t k,
     Py_ssize_t candidates, Bits allowed, const int64_t[::1] ids, int64_t base, int threads,
+    Py_ssize_t screened=0,
 ):
     """Return (scores, ids) of the k nearest rows of each query in its lists, smaller scores nearer.
 
@@ -136,6 +139,8 @@ def search(
         The id of each slot; None for base + slot.
     threads : int
         As many as the scorers were made for.
+    screened : int
+        How many candidates, k at least, are left for the last scores once `near` has seen them; 0 for all.
 
     Returns
     -------
@@ -151,6 +156,7 @@ def search(
     if not n:
         return scores, labels
     placed.into(&job.search.to)
+    job.search.to.screened = screened
     job.lists, job.probes, job.n_probes = <void*>placed.lists, &probes[0, 0], probes.shape[1]
     job.search.look, job.search.source = look, &job
     job.search.parts = 1
