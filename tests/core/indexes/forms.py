@@ -93,7 +93,7 @@ FORMS = (
     Form("QuIVer8", {"vectors": "float16", "transform": "centred"}, WIDEST, walks=True, largest=6e4),
     Form("QuIVer32", {"vectors": "float32"}, WIDEST, exact=True, walks=True),
     Form("SymQG32", exhaustive=WIDEST, walks=True),
-    Form("LoRANN8", {"vectors": "lvq8x8"}, PROBED, walks=True),
+    Form("LoRANN8", {"vectors": "lvq8x8"}, PROBED),
 )
 
 
