@@ -9,7 +9,7 @@ its codes lie. A list owns *pages* of consecutive places, all of them full but i
 
 Rows added together lie list after list, so a list is a few runs of places, and mostly one. A removed row
 leaves a hole, into which the last row of its list moves. Nothing here knows of codes: what changes its place
-is returned as (sources, targets), and the tables that lie by place follow.
+is returned as (sources, targets, emptied), and the tables that lie by place follow.
 
 8 bytes a row, and in each list half a page of places, on average, that hold nothing.
 """
@@ -201,8 +201,8 @@ cdef class Lists:
 
         Returns
         -------
-        sources, targets : int64
-            Places: what moves where, all at once; no source is a target.
+        sources, targets, emptied : int64
+            Places: what moves where, all at once, no source being a target; and which have no row now.
         """
         self.slots.own()
         holes = self.places.rows[slots]
@@ -221,7 +221,9 @@ cdef class Lists:
             self.ranks.pop_back()
         self.slots.resize(self.owners.size() * self.page)
         self.look()
-        return sources, targets
+        emptied = np.concatenate([holes, sources])
+        emptied = emptied[emptied < self.n_places]
+        return sources, targets, emptied[self.slots.rows[emptied] == NO_ROW]
 
     cdef tuple closed(self, const uint32_t[::1] holes):
         # Shrink the lists that have holes: the rows behind the new end of each go to the holes before it, of
@@ -262,16 +264,19 @@ cdef class Lists:
         self.look()
 
     def truncate(self, Py_ssize_t n):
-        """Keep the first n slots; return (sources, targets) as `remove` does."""
+        """Keep the first n slots; return (sources, targets, emptied) as `remove` does."""
         moved = self.remove(n + np.flatnonzero(self.places.rows[n:] != NO_ROW))
         self.places.resize(n)
         self.look()
         return moved
 
     def compact(self):
-        """Lay all lists out anew, one after the other; return (sources, targets) as `remove` does.
+        """Lay all lists out anew, one after the other.
 
-        Here a source may be a target.
+        Returns
+        -------
+        sources, targets, emptied : int64
+            As of `remove`; but here a source may be a target.
         """
         cdef size_t which, number
         cdef uint32_t next = 0
@@ -286,6 +291,9 @@ cdef class Lists:
         self.owners.resize(next)
         self.ranks.resize(next)
         self.free.clear()
+        self.owners.shrink_to_fit()
+        self.ranks.shrink_to_fit()
+        self.free.shrink_to_fit()
         self.slots.own()
         self.slots.resize(next * self.page)
         self.slots.rows[:] = NO_ROW
@@ -295,7 +303,7 @@ cdef class Lists:
         self.slots.compact()
         self.places.compact()
         self.look()
-        return sources, targets
+        return sources, targets, np.flatnonzero(self.slots.rows == NO_ROW)
 
     def _live(self):
         # The places of all rows, list after list, int64.

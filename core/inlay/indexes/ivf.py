@@ -20,6 +20,8 @@ from .listed import ListedIndex
 
 # Allowed rows that are scored one by one, at most, instead of being looked for in lists.
 DIRECT = 1_000
+# Lists that a search reads by itself, at least.
+FEWEST = 8
 
 
 class IVFIndex(ListedIndex):
@@ -42,7 +44,7 @@ class IVFIndex(ListedIndex):
     Attributes
     ----------
     nprobe : int or None
-        Effort: how many lists a search reads. None is n_lists / 16. A search reads on where these hold fewer
+        Effort: how many lists a search reads. None is n_lists / 16, and 8 at least. A search reads on where these hold fewer
         rows than it needs; with a filter it wants more than k of them, as the nearest allowed rows lie
         farther away.
     rerank : int or None
@@ -149,7 +151,7 @@ class IVFIndex(ListedIndex):
 
     def _decode(self, slots: I64) -> F32:
         rows = super()._decode(slots)
-        if self.by_residual and len(self._parts) == 1:
+        if self.by_residual and len(self._parts) == 1 and len(slots):
             assert self._centres is not None and self._lists is not None
             rows += self._centres[self._lists.lists_of(slots)]
         return rows
@@ -176,11 +178,14 @@ class IVFIndex(ListedIndex):
         if not len(self):
             shape = (len(queries), k)
             return np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
+        if allowed is not None and allowed.count == len(self):
+            allowed = None
         if allowed is not None and allowed.count <= DIRECT:
             return self._among(queries, k, allowed)
         assert self._lists is not None and self._n_lists is not None
         given = effort.get("nprobe", self._nprobe)
-        nprobe = min(max(1, self._n_lists // 16 if given is None else int(given)), self._n_lists)
+        nprobe = max(FEWEST, self._n_lists // 16) if given is None else max(1, int(given))
+        nprobe = min(nprobe, self._n_lists)
         candidates = self._candidates(k, effort)
         wanted = min(max(k, candidates), len(self))
         if allowed is not None:

@@ -139,11 +139,12 @@ class ListedIndex(CodedIndex):
             codes.own()
             codes.resize(n_places)
             codes.blank(had + np.flatnonzero(empty))
+        # From here on `_truncate` knows which places to clear.
+        self._lists.append(labels)
         for first in range(0, len(order), CHUNK):
             chunk = order[first : first + CHUNK]
             self._put(prepared[chunk], labels[chunk], places[chunk])
             step(len(chunk))
-        self._lists.append(labels)
 
     def _labels(self, rows: F32) -> npt.NDArray[np.uint32]:
         """Return the lists that rows belong to."""
@@ -161,9 +162,13 @@ class ListedIndex(CodedIndex):
         self._follow_places(*self._lists.remove(targets))
         self._lists.rename(sources, targets)
 
-    def _follow_places(self, sources: I64, targets: I64) -> None:
-        if len(sources):
-            super()._move(sources, targets)
+    def _follow_places(self, sources: I64, targets: I64, emptied: I64) -> None:
+        # Places without a row hold zeros: what a file holds is what the index holds.
+        for _, codes in self._parts:
+            if len(sources):
+                codes.move(sources, targets)
+            if len(emptied):
+                codes.blank(emptied)
 
     def _clear(self) -> None:
         super()._clear()
@@ -178,7 +183,8 @@ class ListedIndex(CodedIndex):
         super()._shrink()
 
     def _decode(self, slots: I64) -> F32:
-        assert self._lists is not None
+        if self._lists is None:
+            return np.empty((0, self.dim), np.float32)
         return super()._decode(self._lists.places_of(slots))
 
     # Asking it

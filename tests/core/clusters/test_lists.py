@@ -61,8 +61,9 @@ class Model:
         self.resize()
 
     def move(self, moves):
-        sources, targets = moves
+        sources, targets, emptied = moves
         self.by_place[targets] = self.by_place[sources]
+        self.by_place[emptied] = -1
 
     def resize(self):
         n = self.lists.n_places
@@ -74,6 +75,7 @@ class Model:
         assert len(lists) == len(self.slots)
         np.testing.assert_array_equal(lists.counts, [len(rows) for rows in self.of_list])
         np.testing.assert_array_equal(self.by_place[lists.places_of(every)], self.slots)
+        assert np.count_nonzero(self.by_place != -1) == len(self.slots)
         pages = sum(-(-len(rows) // lists.page) for rows in self.of_list)
         assert lists.n_places >= pages * lists.page
         for which, rows in enumerate(self.of_list):
