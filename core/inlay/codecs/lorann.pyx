@@ -91,7 +91,8 @@ cdef class Models(Codes):
         kept[:, 0] = tables["leads"]
         firsts, steps = tables["firsts"][: self.rank], tables["steps"][: self.rank]
         kept[:, 1:] = np.float64(tables["scales"]) * decode(firsts, steps, codes, self.bits).T
-        return kept
+        # Of a damaged file they may be anything.
+        return np.clip(np.nan_to_num(kept), -1e40, 1e40)
 
 
 cdef class LorannCodes(Codes):
@@ -150,9 +151,14 @@ cdef class LorannCodes(Codes):
             else:
                 table.rows[targets] = other.tables[name].rows[sources]
 
-    def move(self, sources, targets):
-        """Let the places `targets` hold what is at `sources`."""
-        self.put(targets, self, sources)
+    def blank(self, targets):
+        """Let places hold zeros."""
+        self.own()
+        for name, table in self.tables.items():
+            if name == "codes":
+                lanes(table)[targets // kRows, :, targets % kRows] = 0
+            else:
+                table.rows[targets] = 0
 
 
 cdef object lanes(table):

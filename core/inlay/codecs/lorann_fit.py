@@ -33,6 +33,10 @@ F64 = npt.NDArray[np.float64]
 PROJECTION_ROWS = 16_384
 # What is added to the diagonal of S, as a share of its mean: queries that span less than s dimensions.
 RIDGE = 1e-6
+# Of eigenvectors: where fewer than one in so many is wanted these are iterated, with so many more beside them.
+FEW_OF = 4
+SPARE = 8
+ITERATIONS = 4
 # Squared singular values below this share of the largest are rounding errors.
 LEAST = 1e-12
 
@@ -131,6 +135,16 @@ def _ridged(matrix: F64, share: float) -> F64:
 
 
 def _leading(matrix: F64, kept: int) -> tuple[F64, F64]:
-    values, vectors = np.linalg.eigh(matrix)
+    """Return the largest eigenvalues (kept,) of a symmetric matrix, falling, and their vectors."""
+    if len(matrix) < FEW_OF * kept:
+        values, vectors = np.linalg.eigh(matrix)
+    else:
+        # All of 192 would take 3.7 ms, 33 by iterated products 1.3; they hold 0.9998 of what those hold.
+        block = matrix[:, : kept + SPARE]
+        for _ in range(ITERATIONS):
+            basis = np.linalg.qr(block)[0]
+            block = matrix @ basis
+        values, turn = np.linalg.eigh(basis.T @ block)
+        vectors = basis @ turn
     values, vectors = values[::-1][:kept], vectors[:, ::-1][:, :kept]
     return np.where(values > LEAST * max(values[0], 0.0), values, 0.0), vectors

@@ -16,6 +16,7 @@ from ..clusters.kmeans import sample
 from ..clusters.lists import Lists
 from ..contents import Sections
 from ..ids import MAX_ROWS
+from ..parallel.crew import run
 from ..progress import Progress
 from .lorann import LorannCodes, LorannScorer, Models
 from .lorann_fit import apart, projection, reduced_rank
@@ -35,6 +36,10 @@ LATE = 0.3
 # Lists that each query given to training counts for, and how many queries are kept.
 ROUTES = 5
 QUERIES = 16_384
+# Lists that are fitted between two looks at the progress bar.
+TOGETHER = 64
+# Beyond it squares of squares would not be finite.
+FINITE = 1e40
 # Rows that are projected and given to lists together.
 CHUNK = 16_384
 
@@ -64,12 +69,9 @@ class LorannLists:
     def __init__(
         self, dim: int, squared_l2: bool, n_lists: int, size: int, rank: int, bits: int, seed: int
     ) -> None:
-        self.dim, self.squared_l2, self.seed = dim, squared_l2, seed
+        self.dim, self.squared_l2, self.n_lists, self.seed = dim, squared_l2, n_lists, seed
         self.models = Models(size, min(rank, size - 1), bits)
-        self.models.resize(n_lists)
-        for table in self.models.tables.values():
-            table.rows[:] = 0
-        self.directions = np.zeros((size, dim), np.float32)
+        self.directions = np.zeros((0, dim), np.float32)
         self.queries = np.zeros((0, size), np.float32)
         self._routes: I64 | None = None
         self._turn = apart(self.models.rank + 1, np.random.default_rng(seed))
@@ -77,12 +79,11 @@ class LorannLists:
 
     def clear(self) -> None:
         """Drop all rows; projection and centres stay."""
-        n_lists = len(self.models)
-        self.lists = Lists(n_lists, PAGE)
+        self.lists = Lists(self.n_lists, PAGE)
         self.codes = LorannCodes(self.models.rank, self.models.bits, self.squared_l2)
         # Of each list: how many rows its model was fitted to, and how many came since.
-        self.fitted: I64 = np.zeros(n_lists, np.int64)
-        self.late: I64 = np.zeros(n_lists, np.int64)
+        self.fitted: I64 = np.zeros(self.n_lists, np.int64)
+        self.late: I64 = np.zeros(self.n_lists, np.int64)
         self._before = 0
         self._undo: list[Callable[[], None]] = []
 
@@ -90,7 +91,10 @@ class LorannLists:
 
     def train(self, rows: F32, queries: F32 | None, progress: Progress) -> None:
         """Find projection and centres from rows, the projection from queries if they are given."""
-        size, n_lists = self.models.size, len(self.models)
+        size, n_lists = self.models.size, self.n_lists
+        self.models.resize(n_lists)
+        for table in self.models.tables.values():
+            table.rows[:] = 0
         some = sample(rows, max(ROWS_A_CLUSTER * n_lists, QUERIES), self.seed)
         basis = projection(some if queries is None else queries, size, self.seed)
         self.directions = np.ascontiguousarray(basis.T)
@@ -118,25 +122,34 @@ class LorannLists:
         if self.squared_l2:
             norms = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
             self.codes.tables["norms"].rows[places] = norms
-        came = np.bincount(labels, minlength=len(self.models))
+        came = np.bincount(labels, minlength=self.n_lists)
         self.late += came
         order, last = np.argsort(labels, kind="stable"), np.cumsum(came)
-        for which in np.flatnonzero(came):
+
+        def put(which: int) -> None:
             new = order[last[which] - came[which] : last[which]]
             if self.late[which] > LATE * self.fitted[which]:
                 self._fit(which, decode)
             else:
-                points = self._projected(rows[new]).astype(np.float64)
+                points = self._points(rows[new])
                 self.codes.code(places[new], points, self.models.get(which), self._moments(which))
-            step(len(new))
 
-    def refit(self, decode: Decode) -> None:
-        """Fit the models of all lists again to which rows came since."""
+        lists = np.flatnonzero(came)
+        for first in range(0, len(lists), TOGETHER):
+            some = lists[first : first + TOGETHER]
+            self._each(some, put)
+            step(int(came[some].sum()))
+
+    def refit(self, decode: Decode) -> int:
+        """Fit the models of all lists again to which rows came since; return how many there were."""
         self.models.own()
         self.codes.own()
-        for which in np.flatnonzero(self.late):
-            self._fit(which, decode)
-        self.commit()
+        due = np.flatnonzero(self.late)
+        try:
+            self._each(due, lambda which: self._fit(which, decode))
+        finally:
+            self.commit()
+        return len(due)
 
     def commit(self) -> None:
         """Forget how to undo the last `append`."""
@@ -146,17 +159,17 @@ class LorannLists:
         """Keep the first n slots, and undo what an `append` that was not committed did to the others."""
         while self._undo:
             self._undo.pop()()
-        self.codes.move(*self.lists.truncate(n))
+        self._follow(*self.lists.truncate(n))
         self.codes.resize(self.lists.n_places)
 
     def move(self, sources: I64, targets: I64) -> None:
         """Let the slots of targets hold the rows of sources."""
-        self.codes.move(*self.lists.remove(targets))
+        self._follow(*self.lists.remove(targets))
         self.lists.rename(sources, targets)
 
     def compact(self) -> None:
         """Lay the lists out anew, and give memory back."""
-        self.codes.move(*self.lists.compact())
+        self._follow(*self.lists.compact())
         self.codes.resize(self.lists.n_places)
         self.codes.compact()
 
@@ -190,7 +203,7 @@ class LorannLists:
         arrays = {"directions": self.directions, "queries": self.queries}
         arrays |= {"fitted": self.fitted, "late": self.late}
         for prefix, codes, n in (
-            ("models.", self.models, len(self.models)),
+            ("models.", self.models, self.n_lists),
             ("places.", self.codes, self.lists.n_places),
         ):
             arrays |= {prefix + name: array for name, array in codes.sections(n).items()}
@@ -198,7 +211,7 @@ class LorannLists:
 
     def restore(self, sections: Sections, n: int) -> None:
         """Take what `sections` gave of n slots, as read from a file."""
-        n_lists, size = len(self.models), self.models.size
+        n_lists, size = self.n_lists, self.models.size
         self.directions = sections.take("directions", np.float32, (size, self.dim))
         self.queries = sections.take("queries", np.float32, (None, size))
         self.models.restore(sections.under("models."), n_lists)
@@ -219,8 +232,30 @@ class LorannLists:
 
     # Parts of the above
 
+    def _follow(self, sources: I64, targets: I64, emptied: I64) -> None:
+        # Places without a row hold zeros: what a file holds is what there is.
+        if len(sources):
+            self.codes.move(sources, targets)
+        if len(emptied):
+            self.codes.blank(emptied)
+
     def _projected(self, rows: F32) -> F32:
         return rows @ self.directions.T
+
+    def _points(self, rows: F32) -> F64:
+        """Return rows as models know them; finite whatever a damaged file made of them."""
+        with np.errstate(all="ignore"):
+            return np.clip(np.nan_to_num(self._projected(rows).astype(np.float64)), -FINITE, FINITE)
+
+    @staticmethod
+    def _each(lists: I64, put: Callable[[int], None]) -> None:
+        """Do something for each of some lists, over threads: NumPy's LAPACK computes without the GIL."""
+
+        def piece(begin: int, end: int, worker: int) -> None:
+            for which in lists[begin:end].tolist():
+                put(which)
+
+        run(piece, len(lists), 4)
 
     def _set_counters(self, fitted: I64, late: I64) -> None:
         self.fitted, self.late = fitted, late
@@ -229,7 +264,7 @@ class LorannLists:
         """Return the second moment of the queries that come to a list; None where rows stand for them."""
         if not len(self.queries):
             return None
-        if self._routes is None:
+        if self._routes is None:  # two threads may make it, and make the same
             near = self.queries @ self.models.tables["centres"].rows.T
             if self.squared_l2:
                 near -= 0.5 * np.square(self.models.tables["centres"].rows).sum(axis=1)
@@ -241,7 +276,7 @@ class LorannLists:
         slots = self.lists.slots_in(which)
         places, moments = self.lists.places_of(slots), self._moments(which)
         self._undo.append(self._as_it_is(which, places[slots < self._before]))
-        points = self._projected(decode(slots)).astype(np.float64)
+        points = self._points(decode(slots))
         model = reduced_rank(points, moments, self.models.rank + 1) @ self._turn
         self.codes.code(places, points, self.models.put(which, model), moments)
         self.fitted[which], self.late[which] = len(slots), 0

@@ -27,6 +27,8 @@ VECTORS: Mapping[str, tuple[int, int] | str] = {
     "float16": "float16",
     "float32": "float32",
 }
+# Clusters that a search looks into by itself, at least.
+FEWEST = 8
 # Clusters that an index has by itself, for n rows: so many times the square root of n.
 CLUSTERS = 1.6
 # Candidates for each result that the first level of rows' codes leaves for the last word.
@@ -58,7 +60,7 @@ class LoRANNIndex(CodedIndex):
     ----------
     nprobe : int or None
         Effort: how many clusters a search looks into, and more where these hold fewer rows than it is asked
-        for. None is an eighth of them.
+        for. None is an eighth of them, and 8 at least.
     rerank : int or None
         Effort: how many candidates are scored again, at most, with the rows themselves. None is
         max(40 k, 400); 0 trusts the models. The nearest come first, and it ends where the error of the
@@ -76,7 +78,7 @@ class LoRANNIndex(CodedIndex):
     NeurIPS 2024; codecs/lorann_fit.py says what differs.
     """
 
-    __slots__ = ("_bits", "_clusters", "_n_clusters", "_nprobe", "_projection", "_rank", "_rerank", "_vectors")
+    __slots__ = ("_clusters", "_code_bits", "_n_clusters", "_nprobe", "_projection", "_rank", "_rerank", "_vectors")
     OPTIONS: ClassVar[tuple[str, ...]] = ("n_clusters", "rank", "bits", "projection", "vectors")
     EFFORT: ClassVar[tuple[str, ...]] = ("nprobe", "rerank")
     LONG: ClassVar[int] = 1 << 28
@@ -109,7 +111,7 @@ class LoRANNIndex(CodedIndex):
         self._projection = None if projection is None else as_count(projection, "projection")
         if self._projection is not None and self._projection > dim:
             raise ValueError(f"projection must be at most dim, {dim}, not {projection}")
-        self._rank, self._bits, self._vectors = as_count(rank, "rank"), bits, vectors
+        self._rank, self._code_bits, self._vectors = as_count(rank, "rank"), bits, vectors
         self._clusters: LorannLists | None = None
         self._nprobe: int | None = None
         self._rerank: int | None = None
@@ -129,7 +131,7 @@ class LoRANNIndex(CodedIndex):
     @property
     def bits(self) -> int:
         """Bits of a coefficient."""
-        return self._bits
+        return self._code_bits
 
     @property
     def projection(self) -> int | None:
@@ -205,6 +207,15 @@ class LoRANNIndex(CodedIndex):
                 raise ValueError("the index holds rows already, coded with what it learned; reset() it first")
             self._learn(sample, asked, progress)
 
+    def refit(self) -> int:
+        """Fit the models of all clusters again to which rows came since; return how many there were.
+
+        An index does it by itself for each cluster to which 0.3 times as many rows came as its model was
+        fitted to. Some milliseconds a cluster; the rows are those that `reconstruct` gives.
+        """
+        with self._lock.exclusive():
+            return 0 if self._clusters is None else self._clusters.refit(self._decode)
+
     def _train(self, rows: F32, progress: Progress) -> None:
         self._learn(rows, None, progress)
 
@@ -219,7 +230,7 @@ class LoRANNIndex(CodedIndex):
         self._n_clusters, self._projection, self._clusters = n_clusters, size, clusters
 
     def _new_clusters(self, n_clusters: int, size: int) -> LorannLists:
-        return LorannLists(self.dim, self.metric == "l2", n_clusters, size, self._rank, self._bits, self.seed)
+        return LorannLists(self.dim, self.metric == "l2", n_clusters, size, self._rank, self._code_bits, self.seed)
 
     def _learned(self) -> Any:
         return self._n_clusters, self._projection, self._clusters, super()._learned()
@@ -253,7 +264,6 @@ class LoRANNIndex(CodedIndex):
 
     def _shrink(self) -> None:
         if self._clusters is not None:
-            self._clusters.refit(self._decode)
             self._clusters.compact()
         super()._shrink()
 
@@ -275,31 +285,33 @@ class LoRANNIndex(CodedIndex):
             shape = (len(queries), k)
             return np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
         lists = self._lists
+        if allowed is not None and allowed.count == len(self):
+            allowed = None
         if allowed is not None and allowed.count <= DIRECT:
             return self._among(queries, k, allowed)
         candidates = self._candidates(k, effort)
         given = effort.get("nprobe", self._nprobe)
-        nprobe = max(1, len(lists.models) // 8) if given is None else max(int(given), 1)
+        nprobe = max(FEWEST, lists.n_lists // 8) if given is None else max(int(given), 1)
         wanted = min(max(k, candidates), len(self))
         if allowed is not None:
             wanted = min(max(wanted, 10 * k), allowed.count)
-        return self._read(queries, k, candidates, allowed, min(nprobe, len(lists.models)), wanted)
+        return self._read(queries, k, candidates, allowed, min(nprobe, lists.n_lists), wanted)
 
     def _read(
         self, queries: F32, k: int, candidates: int, allowed: Bits | None, nprobe: int, wanted: int
     ) -> tuple[F32, I64]:
         """Search the nprobe nearest clusters, and four times as many where these hold fewer rows than wanted."""
         threads = get_num_threads() if len(queries) > 1 else 1
-        n_clusters = len(self._lists.models)
-        scan = self._lists.scorer(queries, threads)
-        probes = scan.nearest_lists(nprobe, threads)
+        n_clusters = self._lists.n_lists
+        scorer = self._lists.scorer(queries, threads)
+        probes = scorer.nearest_lists(nprobe, threads)
         short = np.zeros(len(queries), np.bool_)
         if nprobe < n_clusters:
             short = probing.rows_in(self._lists.lists, probes, allowed) < wanted
         if not short.any():
             codec, codes = self._parts[0]
             return probing.search(
-                scan,
+                scorer,
                 codec.scorer(queries, codes, threads) if candidates else None,
                 self._placed(),
                 probes,

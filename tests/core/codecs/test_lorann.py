@@ -108,8 +108,8 @@ def test_codes_are_never_worse_than_rounding(m, length, bits, seed):
     assert codes.dtype == np.uint8
     assert codes.max(initial=0) < 2**bits
     found = decode(firsts, steps, codes, bits)
-    for vector, kept in zip(vectors, found, strict=True):
-        plain = np.concatenate([vector[:1], reference.rounded(vector[1:], bits)]) if length else vector
+    alone = decode(*encode(vectors, None, bits), bits)
+    for vector, kept, plain in zip(vectors, found, alone, strict=True):
         error, wanted = ((vector - other) @ metric @ (vector - other) for other in (kept, plain))
         size = vector @ metric @ vector
         # float16 constants round by 1 in 2,048.
@@ -129,6 +129,14 @@ def test_scores_of_codes_follow_those_of_numbers(bits, least):
     exact = queries @ model @ coefficients(model, rows, None)[0].T
     found = queries @ left @ kept.T
     assert np.corrcoef(exact.ravel(), found.ravel())[0, 1] > least
+
+
+@given(m=st.integers(1, 9), length=st.integers(1, 40), seed=seeds)
+def test_eight_bits_alone_are_rounding(m, length, seed):
+    vectors = drawn(m, 1 + length, seed)
+    found = decode(*encode(vectors, None, 8), 8)
+    for vector, kept in zip(vectors, found, strict=True):
+        np.testing.assert_allclose(kept[1:], reference.rounded(vector[1:], 8), atol=0.02 * np.abs(vector).max())
 
 
 @pytest.mark.parametrize("kind", ["zeros", "tiny", "huge", "one number"])

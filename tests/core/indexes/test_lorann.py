@@ -113,7 +113,7 @@ def test_any_dimension_will_do(dim):
     index = LoRANNIndex(dim, "l2", n_clusters=5, vectors="lvq8x8")
     index.add(rows)
     assert index.projection == (dim if dim <= 192 else 192 if dim == 200 else 250)
-    assert recall(index.search(queries, 5, nprobe=5, rerank=400)[1], nearest(rows, queries, "l2", 5)) >= 0.97
+    assert recall(index.search(queries, 5, nprobe=5, rerank=400)[1], nearest(rows, queries, "l2", 5)) >= 0.95
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
@@ -195,7 +195,8 @@ def test_rows_that_come_late_are_found_almost_as_well(text, late, most):
     later.add(rows[: len(rows) - late])
     later.add(rows[len(rows) - late :])
     assert recall(later.search(queries, 10, **effort)[1], wanted) >= usual - most
-    later.compact()
+    assert later.refit() > 0
+    assert later.refit() == 0
     assert recall(later.search(queries, 10, **effort)[1], wanted) >= usual - most
 
 
