@@ -34,6 +34,10 @@ cdef class Scorer(Prepared):
     # alone. What depends on the list is made here.
     cdef void enter(self, size_t which, const uint32_t* queries, size_t n, int worker) noexcept nogil
 
+    # This list is the next that queries enter, and `n` of its rows from a place on the next to be scored: a
+    # hint to fetch all that.
+    cdef void expect_list(self, size_t which, size_t first, size_t n) noexcept nogil
+
     # The part of a query's scores that `block` leaves out.
     cdef float shift(self, size_t query) noexcept nogil
 

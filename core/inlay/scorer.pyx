@@ -46,6 +46,9 @@ cdef class Scorer(Prepared):
     cdef void enter(self, size_t which, const uint32_t* queries, size_t n, int worker) noexcept nogil:
         pass
 
+    cdef void expect_list(self, size_t which, size_t first, size_t n) noexcept nogil:
+        pass
+
     cdef float shift(self, size_t query) noexcept nogil:
         return 0.0
 

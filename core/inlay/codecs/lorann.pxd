@@ -23,14 +23,24 @@ cdef struct RowParts:
     const float* norms
 
 
-cdef class Models(Codes):
+cdef class Followed(Codes):
+    cdef bint moved
+
+
+cdef class Models(Followed):
     cdef readonly Py_ssize_t size, rank
     cdef readonly int bits
+    cdef ModelParts parts
+
+    cdef ModelParts where(self) except *
 
 
-cdef class LorannCodes(Codes):
+cdef class LorannCodes(Followed):
     cdef readonly Py_ssize_t rank
     cdef readonly int bits
+    cdef RowParts parts
+
+    cdef RowParts where(self) except *
 
 
 cdef class LorannScorer(Scorer):

@@ -29,7 +29,8 @@ from libcpp.algorithm cimport partial_sort
 from libcpp.vector cimport vector
 
 from ..kernels.table cimport (
-    LorannRows, active, dot, get_row, key_of, kLine, kRows, kTogether, lines_of, put_row, slot_of,
+    LorannRows, active, dot, get_row, key_of, kLine, kRows, kTogether, lines_of, prefetch_bytes,
+    put_row, slot_of,
 )
 from ..parallel.crew cimport split
 from .codec cimport Codes, Scorer, lined
@@ -42,7 +43,44 @@ from .lorann_fit import coefficients
 cdef size_t GRAIN = 16
 
 
-cdef class Models(Codes):
+cdef class Followed(Codes):
+    """Tables whose places in memory are looked up once, not for every search.
+
+    A lookup takes a microsecond a table. It is made anew after everything that may move one, and only when next
+    needed: an interrupted change cannot leave old ones behind.
+    """
+
+    def resize(self, Py_ssize_t n):
+        """Keep the first n, or make room for more at the end; new ones hold zeros."""
+        self.moved = True
+        for name, table in self.tables.items():
+            had = len(table)
+            table.resize(self.length(name, n))
+            table.rows[had:] = 0
+        self.n = n
+
+    def reserve(self, Py_ssize_t n):
+        """Have memory for n."""
+        self.moved = True
+        Codes.reserve(self, n)
+
+    def own(self):
+        """Copy tables that lie in a mapped file, so that they can be written to."""
+        self.moved = True
+        Codes.own(self)
+
+    def compact(self):
+        """Give back memory beyond what there is."""
+        self.moved = True
+        Codes.compact(self)
+
+    def restore(self, sections, Py_ssize_t n):
+        """Lie over the arrays of a file."""
+        self.moved = True
+        Codes.restore(self, sections, n)
+
+
+cdef class Models(Followed):
     """A model a list, those of A and where its list lies.
 
     Parameters
@@ -67,6 +105,17 @@ cdef class Models(Codes):
                 "centres": Table(np.float32, (size,)),
             }
         )
+
+    cdef ModelParts where(self) except *:
+        if self.moved:
+            self.parts.codes = <const uint8_t*>address(self, "codes")
+            self.parts.steps = <const Half*>address(self, "steps")
+            self.parts.firsts = <const Half*>address(self, "firsts")
+            self.parts.scales = <const float*>address(self, "scales")
+            self.parts.leads = <const float*>address(self, "leads")
+            self.parts.centres = <const float*>address(self, "centres")
+            self.moved = False
+        return self.parts
 
     def put(self, Py_ssize_t which, left):
         """Keep a model's A, float64 (size, 1 + rank), and return it as it is kept."""
@@ -95,7 +144,7 @@ cdef class Models(Codes):
         return np.clip(np.nan_to_num(kept), -1e40, 1e40)
 
 
-cdef class LorannCodes(Codes):
+cdef class LorannCodes(Followed):
     """The coefficients of rows, by place.
 
     Parameters
@@ -122,13 +171,14 @@ cdef class LorannCodes(Codes):
         """Return how many rows a table has for n places, whole blocks."""
         return n // kRows if name == "codes" else n
 
-    def resize(self, Py_ssize_t n):
-        """Keep the first n places, or make room for more at the end; new ones hold zeros."""
-        for name, table in self.tables.items():
-            had = len(table)
-            table.resize(self.length(name, n))
-            table.rows[had:] = 0
-        self.n = n
+    cdef RowParts where(self) except *:
+        if self.moved:
+            self.parts.codes = <const uint8_t*>address(self, "codes")
+            self.parts.steps = <const Half*>address(self, "steps")
+            self.parts.firsts = <const Half*>address(self, "firsts")
+            self.parts.norms = <const float*>address(self, "norms") if "norms" in self.tables else NULL
+            self.moved = False
+        return self.parts
 
     def code(self, places, points, left, moments):
         """Write the coefficients of rows (m, size), in coordinates of the projection, under a model A.
@@ -222,16 +272,7 @@ cdef class LorannScorer(Scorer):
         self.squared_l2, self.n_queries, self.n_lists = squared_l2, n, len(models)
         self.size, self.rank, self.bits = models.size, models.rank, models.bits
         self.kept = (models, codes)
-        self.models.codes = <const uint8_t*>address(models, "codes")
-        self.models.steps = <const Half*>address(models, "steps")
-        self.models.firsts = <const Half*>address(models, "firsts")
-        self.models.scales = <const float*>address(models, "scales")
-        self.models.leads = <const float*>address(models, "leads")
-        self.models.centres = <const float*>address(models, "centres")
-        self.rows.codes = <const uint8_t*>address(codes, "codes")
-        self.rows.steps = <const Half*>address(codes, "steps")
-        self.rows.firsts = <const Half*>address(codes, "firsts")
-        self.rows.norms = <const float*>address(codes, "norms") if squared_l2 else NULL
+        self.models, self.rows = models.where(), codes.where()
         self.lines, self.row_lines = lines_of(self.bits, self.size - 1), lines_of(self.bits, self.rank)
         self.blocks = (self.rank + kRows - 1) // kRows
         self.width = self.blocks * kRows
@@ -306,10 +347,13 @@ cdef class LorannScorer(Scorer):
             scales[a] = scale * self.scales[queries[a]] if a < n else 0
             firsts[a] = scale * self.firsts[queries[a]] if a < n else 0
             if together > 1:
-                spread(self.values + queries[a] * self.values_size if a < n else NULL, self.values_size, a, values)
+                spread(
+                    self.values + queries[a] * self.values_size if a < n else NULL, self.values_size, a, values
+                )
         entered.values = values if together > 1 else self.values + queries[0] * self.values_size
         entered.offsets, entered.scales, entered.firsts = offsets, scales, firsts
-        columns.steps, columns.firsts = self.models.steps + which * self.width, self.models.firsts + which * self.width
+        columns.steps = self.models.steps + which * self.width
+        columns.firsts = self.models.firsts + which * self.width
         columns.norms = NULL
         (self.scan_one if together == 1 else self.scan_eight)(
             self.models.codes + which * self.blocks * self.lines * kLine, self.blocks, self.lines, entered[0],
@@ -340,6 +384,18 @@ cdef class LorannScorer(Scorer):
             self.row_lines, entered[0], rows, out, stride,
         )
 
+    cdef void expect_list(self, size_t which, size_t first, size_t n) noexcept nogil:
+        cdef size_t width = self.width * sizeof(Half)
+        prefetch_bytes(self.models.codes + which * self.blocks * self.lines * kLine, self.blocks * self.lines * kLine)
+        prefetch_bytes(<const uint8_t*>(self.models.steps + which * self.width), width)
+        prefetch_bytes(<const uint8_t*>(self.models.firsts + which * self.width), width)
+        prefetch_bytes(<const uint8_t*>(self.models.leads + which * self.size), self.size * sizeof(float))
+        prefetch_bytes(self.rows.codes + first // kRows * self.row_lines * kLine, (n + 15) // kRows * self.row_lines * kLine)
+        prefetch_bytes(<const uint8_t*>(self.rows.steps + first), n * sizeof(Half))
+        prefetch_bytes(<const uint8_t*>(self.rows.firsts + first), n * sizeof(Half))
+        if self.squared_l2:
+            prefetch_bytes(<const uint8_t*>(self.rows.norms + first), n * sizeof(float))
+
     cdef float shift(self, size_t query) noexcept nogil:
         return self.squares[query] if self.squared_l2 else 0
 
@@ -353,9 +409,9 @@ cdef class LorannScorer(Scorer):
         view = found
         if self.n_queries:
             keys.resize(threads * self.n_lists)
-            scores.resize(threads * GRAIN * self.n_lists)
+            scores.resize(threads * min(GRAIN, <size_t>self.n_queries) * self.n_lists)
             job.scorer, job.n, job.found = <void*>self, n, &view[0, 0]
-            job.keys, job.scores = keys.data(), scores.data()
+            job.keys, job.scores, job.together = keys.data(), scores.data(), min(GRAIN, <size_t>self.n_queries)
             with nogil:
                 split(self.n_queries, GRAIN, threads, probe_piece, &job)
         return found
@@ -366,14 +422,15 @@ cdef struct ProbeJob:
     size_t n
     int64_t* found
     uint64_t* keys    # n_lists a worker
-    float* scores     # GRAIN * n_lists a worker
+    float* scores     # together * n_lists a worker
+    size_t together
 
 
 cdef void probe_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
     cdef ProbeJob* job = <ProbeJob*>context
     cdef size_t n_lists = (<LorannScorer>job.scorer).n_lists, query, i
     cdef uint64_t* keys = job.keys + worker * n_lists
-    cdef float* scores = job.scores + worker * GRAIN * n_lists
+    cdef float* scores = job.scores + worker * job.together * n_lists
     (<LorannScorer>job.scorer).centres(begin, end - begin, scores)
     for query in range(begin, end):
         for i in range(n_lists):
@@ -390,7 +447,7 @@ cdef inline int32_t offset_of(const int8_t* values, size_t n, int bits) noexcept
     cdef size_t j
     for j in range(n):
         total += values[j]
-    return total << (bits - 1)
+    return total * (1 << (bits - 1))
 
 
 cdef inline void spread(const int8_t* values, size_t n, size_t a, int8_t* together) noexcept nogil:
@@ -413,15 +470,16 @@ cdef struct PrepareJob:
 cdef void prepare_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
     cdef PrepareJob* job = <PrepareJob*>context
     cdef size_t i
+    cdef const float* query
     active().negative_ip(
         job.queries + begin * job.dim, end - begin, job.directions, (<LorannScorer>job.scorer).size, job.dim,
         (<LorannScorer>job.scorer).query(begin), (<LorannScorer>job.scorer).size,
     )
     for i in range(begin, end):
         (<LorannScorer>job.scorer).prepare(i)
-        (<LorannScorer>job.scorer).squares[i] = <float>dot(
-            job.queries + i * job.dim, job.queries + i * job.dim, job.dim
-        )
+        if (<LorannScorer>job.scorer).squared_l2:
+            query = job.queries + i * job.dim
+            (<LorannScorer>job.scorer).squares[i] = <float>dot(query, query, job.dim)
 
 
 cdef size_t address(Codes codes, str name) except? 0:

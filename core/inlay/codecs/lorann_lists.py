@@ -28,8 +28,8 @@ Decode = Callable[[npt.NDArray[Any]], F32]
 
 # Places of a page: whole blocks of codes.
 PAGE = 64
-# Of k-means, for each cluster: four times as many cost four times the time and gain nothing (DECISIONS.md).
-ROWS_A_CLUSTER = 64
+# Of k-means, for each cluster.
+ROWS_A_CLUSTER = 256
 ITERATIONS = 10
 # Share of rows that came after a list's model was fitted, beyond which it is fitted again.
 LATE = 0.3
@@ -93,8 +93,6 @@ class LorannLists:
         """Find projection and centres from rows, the projection from queries if they are given."""
         size, n_lists = self.models.size, self.n_lists
         self.models.resize(n_lists)
-        for table in self.models.tables.values():
-            table.rows[:] = 0
         some = sample(rows, max(ROWS_A_CLUSTER * n_lists, QUERIES), self.seed)
         basis = projection(some if queries is None else queries, size, self.seed)
         self.directions = np.ascontiguousarray(basis.T)

@@ -79,6 +79,14 @@ cdef void visit(
         row += length
 
 
+cdef inline void expect(Probing* job, size_t which) noexcept nogil:
+    # Lists lie far apart: one is sent for while another is read.
+    cdef size_t first = 0, length
+    if (<Lists>job.lists).sizes[which]:
+        length = min((<Lists>job.lists).run(which, 0, &first), <size_t>RUN)
+        (<Scorer>job.search.to.scan).expect_list(which, first, length)
+
+
 cdef void look(
     void* source, Best* best, size_t query, size_t n_queries, size_t part, int worker
 ) noexcept nogil:
@@ -90,6 +98,8 @@ cdef void look(
         look_together(job, best, query, n_queries, worker)
         return
     while rank < job.n_probes:
+        if rank + job.search.parts < job.n_probes:
+            expect(job, probes[rank + job.search.parts])
         visit(job, &best, &number, 1, probes[rank], worker)
         rank += job.search.parts
 
@@ -114,6 +124,8 @@ cdef void look_together(
             queries[few] = query + a
             bests[few] = best + a
             few += 1
+        if i + few < n and visits[i + few] >> 32 != visits[i] >> 32:
+            expect(job, visits[i + few] >> 32 & 0x7FFFFFFF)
         visit(job, bests, queries, few, visits[i] >> 32 & 0x7FFFFFFF, worker)
         i += few
 
