@@ -1,5 +1,6 @@
 """Inlay: quantised vector search inside the tools you already use."""
 
+from .clusters import KMeans
 from .collection import Collection, Hit, Record
 from .contents import FormatError
 from .ids import IdFilter
@@ -8,7 +9,9 @@ from .indexes import (
     GraphIndex,
     Index,
     LVQIndex,
+    PQIndex,
     QuIVerIndex,
+    RVQIndex,
     SymphonyQGIndex,
     from_spec,
     load,
@@ -23,8 +26,11 @@ __all__ = [
     "Hit",
     "IdFilter",
     "Index",
+    "KMeans",
     "LVQIndex",
+    "PQIndex",
     "QuIVerIndex",
+    "RVQIndex",
     "Record",
     "SymphonyQGIndex",
     "from_spec",

@@ -15,4 +15,5 @@ cdef class AdditiveCodec(Codec):
     cdef readonly Basis basis
     cdef readonly Books books
     cdef readonly tuple levels       # the least norm, and the step of the norms' codes
-    cdef readonly object distortion
+    cdef readonly object distortion  # what stages leave of the energy, and what they must
+    cdef readonly object bounds

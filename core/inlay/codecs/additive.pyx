@@ -144,6 +144,9 @@ cdef class AdditiveCodec(Codec):
         step = (most - least) / 255
         self.levels = (least, step if step > 1e-37 else 1.0)
         self.distortion = distortion(basis, books, rows, codes.get(np.arange(len(rows)))[0])
+        about = rows - basis.centre
+        variances = np.linalg.eigvalsh(about.T @ about.astype(np.float64))
+        self.bounds = np.array([bound(variances, self.bits * (stage + 1)) for stage in range(self.stages)])
         self.basis, self.books = basis, books
 
     def new_codes(self):
@@ -202,17 +205,20 @@ cdef class AdditiveCodec(Codec):
 
     def learned(self):
         """Return what training has taught, for `unlearn`."""
-        return self.basis, self.books, self.levels, self.distortion
+        return self.basis, self.books, self.levels, self.distortion, self.bounds
 
     def unlearn(self, learned):
         """Go back to what `learned` gave."""
-        self.basis, self.books, self.levels, self.distortion = learned
+        self.basis, self.books, self.levels, self.distortion, self.bounds = learned
 
     def state(self):
         """Return what a file holds of training."""
         if not self.is_trained:
             return {"trained": False}, {}
-        arrays = {"centre": self.basis.centre, "books": self.books.flat, "distortion": self.distortion}
+        arrays = {
+            "centre": self.basis.centre, "books": self.books.flat, "distortion": self.distortion,
+            "bounds": self.bounds,
+        }
         if self.basis.matrix is not None:
             arrays["matrix"] = self.basis.matrix
         return {"trained": True, "least_norm": self.levels[0], "norm_step": self.levels[1]}, arrays
@@ -235,12 +241,15 @@ cdef class AdditiveCodec(Codec):
         size = self.entries * rank * (self.stages if self.shared else 1)
         flat = sections.take("books", np.float32, (size,))
         lost = sections.take("distortion", np.float64, (self.stages,))
-        for name, array in (("centre", centre), ("books", flat), ("distortion", lost), ("matrix", matrix)):
+        must = sections.take("bounds", np.float64, (self.stages,))
+        for name, array in (
+            ("centre", centre), ("matrix", matrix), ("books", flat), ("distortion", lost), ("bounds", must),
+        ):
             if array is not None and not np.isfinite(array).all():
                 raise sections.fault(name, "holds a NaN or infinite value")
         self.basis = Basis(np.array(centre), None if matrix is None else np.array(matrix))
         self.books = Books.of(rank, self.stages, self.entries, self.shared, flat)
-        self.levels, self.distortion = levels, np.array(lost)
+        self.levels, self.distortion, self.bounds = levels, np.array(lost), np.array(must)
 
 
 def check_size(rows):
@@ -264,3 +273,18 @@ def distortion(Basis basis, Books books, rows, codes):
         part -= books.get(stage)[codes[:, stage]]
         after[stage] = np.einsum("ij,ij->", y, y, dtype=np.float64) + max(beyond, 0.0)
     return after / whole if whole > 0 else after
+
+
+def bound(variances, bits):
+    """Return the least share of their energy that a code of so many bits leaves of Gaussian rows.
+
+    Variances above a level are coded down to it, those below not at all, and the level lies where the bits are
+    spent (Cover and Thomas, Elements of information theory, section 10.3.3).
+    """
+    some = np.sort(variances[variances > 0])[::-1]
+    if not len(some):
+        return 0.0
+    # With the k largest above the level, bits = sum of log2(variance / level) / 2.
+    levels = 2 ** ((np.cumsum(np.log2(some)) - 2 * bits) / np.arange(1, len(some) + 1))
+    level = levels[np.flatnonzero(levels <= some).max()]
+    return float(np.minimum(some, level).sum() / some.sum())

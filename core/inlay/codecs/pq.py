@@ -27,7 +27,7 @@ from .books import Books
 
 F32 = npt.NDArray[np.float32]
 
-__all__ = ["PQCodec"]
+__all__ = ["PQCodec", "mean_of", "principal"]
 
 ITERATIONS = 15
 # Turns of codes and rotation, and the rows and iterations that each of them takes.
@@ -102,7 +102,7 @@ def mean_of(rows: F32) -> F32:
     return mean
 
 
-def directions(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def principal(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the variances (dim,) of centred rows, largest first, and their directions (dim, dim), one a row."""
     covariance = np.zeros((rows.shape[1], rows.shape[1]))
     for first in range(0, len(rows), 4096):
@@ -119,7 +119,7 @@ def directions(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDA
 def dealt(rows: npt.NDArray[np.float64], subspaces: int) -> npt.NDArray[np.float64]:
     """Return a rotation (dim, dim) to principal directions, dealt to subspaces of even products of variances."""
     dim = rows.shape[1]
-    variances, vectors = directions(rows)
+    variances, vectors = principal(rows)
     logs = np.log(np.maximum(variances, variances[0] * 1e-12 + 1e-300))
     limits = np.arange(subspaces + 1) * dim // subspaces
     room, sums = np.diff(limits), np.zeros(subspaces)

@@ -22,8 +22,6 @@ al., Improved residual vector quantization, 2015 (beam search, subspaces that gr
 Additive quantization for extreme vector compression, CVPR 2014, section 3.2 (least squares).
 """
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -34,18 +32,28 @@ from .additive import AdditiveCodec
 from .additive_encode import Beams
 from .basis import Basis
 from .books import Books
-from .pq import directions, mean_of
+from .pq import mean_of, principal
 
 F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 U8 = npt.NDArray[np.uint8]
 
-__all__ = ["RVQCodec"]
+__all__ = ["BEAM", "MODES", "RVQCodec", "solve"]
 
+MODES = ("plain", "progressive")
 BEAM = 8
 TRAINING_BEAM = 5
 ITERATIONS = 10
+# How many times codewords are moved to suit the codes, and rows coded anew.
 ROUNDS = 2
+# Of progressive training: from how many numbers of directions it comes to all, and the iterations for each
+# but the last.
+WIDTHS = 10
+WIDTH_ITERATIONS = 4
+# Codewords up to which the normal equations are solved at once; beyond, by conjugate gradients.
+SOLVED_WORDS = 8_192
+# Bits that are kept of a codeword's largest coordinate. What LAPACK and its threads change is a
+# hundred-millionth of that, so that the codes do not depend on them.
+KEPT_BITS = 14
 
 
 class RVQCodec(AdditiveCodec):
@@ -61,8 +69,11 @@ class RVQCodec(AdditiveCodec):
         Of a stage's code.
     beam : int, 1 .. 64
         Partial codes that encoding keeps.
-    directions : int or None
-        Code only so many principal directions of the rows; None for all coordinates as they are.
+    directions : int, 1 .. dim, or None
+        Code only so many principal directions of the rows; None, or dim: all coordinates as they are.
+    mode : {"plain", "progressive"}
+        How a stage's codewords are found: by k-means from k-means++ seeds, or in a few directions first, then
+        in more and more of them, which leaves less error in several times the time.
     residual : bool
         See `AdditiveCodec`.
     """
@@ -75,34 +86,36 @@ class RVQCodec(AdditiveCodec):
         bits: int = 8,
         beam: int = BEAM,
         directions: int | None = None,
+        mode: str = "plain",
         residual: bool = False,
     ) -> None:
         super().__init__(dim, squared_l2, stages, bits, True, residual, beam)
-        if directions is not None and not 1 <= directions <= dim:
+        self.directions = dim if directions is None else directions
+        if not 1 <= self.directions <= dim:
             raise ValueError(f"directions must be 1 to {dim}, not {directions}")
-        self.directions = directions
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        self.mode = mode
 
     def _basis(self, sample: F32) -> Basis:
         centre = np.zeros(self.dim, np.float32) if self.residual else mean_of(sample)
-        if self.directions is None or self.directions == self.dim:
+        if self.directions == self.dim:
             return Basis(centre)
-        return Basis(centre, directions(sample - centre)[1][: self.directions].astype(np.float32))
+        return Basis(centre, principal(sample - centre)[1][: self.directions])
 
     def _learn(self, y: F32, seed: int, progress: Progress) -> Books:
         books = Books(y.shape[1], self.stages, self.entries, True)
-        beams = Beams(y, self.stages, TRAINING_BEAM)
-        work = y.size * self.entries * self.stages * ITERATIONS
+        find = progressive if self.mode == "progressive" else plain
+        work = 1.0 * y.size * self.entries * self.stages * ITERATIONS
         with track(progress, self.stages + ROUNDS, "training", unit="stages", long=work > 2e11) as step:
+            beams = Beams(y, self.stages, TRAINING_BEAM)
             for stage in range(self.stages):
                 left = y - books.add(np.ascontiguousarray(beams.codes[:, 0, :stage]))
-                books.put(
-                    stage,
-                    kmeans(left, self.entries, seed=seed + stage, iterations=ITERATIONS, progress=False),
-                )
+                books.put(stage, find(left, self.entries, seed + stage))
                 beams.advance(books, stage, get_num_threads())
                 step(1)
             for _ in range(ROUNDS):
-                solve(books, y, np.ascontiguousarray(beams.codes[:, 0]), RIDGE)
+                solve(books, y, np.ascontiguousarray(beams.codes[:, 0]), ridge(len(y) / self.entries))
                 beams = Beams(y, self.stages, TRAINING_BEAM)
                 for stage in range(self.stages):
                     beams.advance(books, stage, get_num_threads())
@@ -110,49 +123,93 @@ class RVQCodec(AdditiveCodec):
         return books
 
 
-RIDGE = 1.0
+def plain(left: F32, entries: int, seed: int) -> F32:
+    """Return the centres (entries, dim) of rows."""
+    return kmeans(left, entries, seed=seed, iterations=ITERATIONS, progress=False)
+
+
+def progressive(left: F32, entries: int, seed: int) -> F32:
+    """Return the centres of rows, which were found in a few principal directions first, then in more."""
+    dim = left.shape[1]
+    vectors = principal(left)[1].astype(np.float32)
+    rows = Basis(np.zeros(dim, np.float32), vectors).apply(left)
+    words: F32 | None = None
+    for number in range(1, WIDTHS + 1):
+        width = dim if number == WIDTHS else max(1, round(dim ** (number / WIDTHS)))
+        if words is not None:
+            words = np.pad(words, ((0, 0), (0, width - words.shape[1])))
+        words = kmeans(
+            np.ascontiguousarray(rows[:, :width]),
+            entries,
+            seed=seed,
+            iterations=ITERATIONS if number == WIDTHS else WIDTH_ITERATIONS,
+            start=words,
+            progress=False,
+        )
+    return Basis(np.zeros(dim, np.float32), np.ascontiguousarray(vectors.T)).apply(words)
+
+
+def ridge(rows_a_word: float) -> float:
+    """Return lambda: small where there are rows enough for every codeword, large where there are few."""
+    return max(1.0, 50.0 * (64 / rows_a_word) ** 2)
 
 
 def solve(books: Books, y: F32, codes: U8, ridge: float) -> None:
-    """Move all codewords to where the squared error of these codes is least, but for the ridge."""
-    size = books.entries
+    """Move all codewords to where the squared error of rows with these codes is least, but for the ridge."""
+    together, sums = equations(books, y, codes)
+    together[np.diag_indices_from(together)] += ridge
+    moved = (np.linalg.solve if len(sums) <= SOLVED_WORDS else conjugate)(together, sums)
+    for stage, words in enumerate(moved.reshape(books.stages, books.entries, -1)):
+        books.put(stage, settled(books.get(stage) + words))
+
+
+def equations(books: Books, y: F32, codes: U8) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return Z'Z (words, words), how often codewords occur together, and Z'(Y - Z T) (words, dim)."""
+    size, words = books.entries, books.stages * books.entries
     left = y - books.add(codes)
-    together = np.zeros((books.stages, size, books.stages, size))
-    sums = np.zeros((books.stages, size, books.dim))
+    together, sums = np.zeros((words, words)), np.zeros((words, books.dim))
+    columns = codes.astype(np.int64)
     for m in range(books.stages):
-        column = codes[:, m].astype(np.int64)
-        together[m, :, m, :] = np.diag(np.bincount(column, minlength=size) + ridge)
+        at = slice(m * size, (m + 1) * size)
+        np.fill_diagonal(together[at, at], np.bincount(columns[:, m], minlength=size))
         for l in range(m):
-            counts = np.bincount(codes[:, l].astype(np.int64) * size + column, minlength=size * size).reshape(size, size)
-            together[l, :, m, :] = counts
-            together[m, :, l, :] = counts.T
-        order = np.argsort(column, kind="stable")
-        used, starts = np.unique(column[order], return_index=True)
-        sums[m, used] = np.add.reduceat(left[order], starts, axis=0, dtype=np.float64)
-    n = books.stages * size
-    moved = np.linalg.solve(together.reshape(n, n), sums.reshape(n, -1)).reshape(sums.shape)
-    for m in range(books.stages):
-        books.put(m, books.get(m) + moved[m])
+            pairs = columns[:, l] * size + columns[:, m]
+            counts = np.bincount(pairs, minlength=size * size).reshape(size, size)
+            together[l * size : (l + 1) * size, at] = counts
+            together[at, l * size : (l + 1) * size] = counts.T
+        order = np.argsort(columns[:, m], kind="stable")
+        used, starts = np.unique(columns[order, m], return_index=True)
+        sums[m * size + used] = np.add.reduceat(left[order], starts, axis=0, dtype=np.float64)
+    return together, sums
 
 
-def bound(variances: F64, bits: float) -> float:
-    """Return the least share of the energy of Gaussian rows that a code of so many bits can leave.
+def conjugate(
+    matrix: npt.NDArray[np.float64], sums: npt.NDArray[np.float64], tolerance: float = 1e-6
+) -> npt.NDArray[np.float64]:
+    """Solve matrix X = sums by conjugate gradients, scaled by the diagonal, for all columns together."""
+    scale = 1 / matrix.diagonal()[:, None]
+    found, left = np.zeros_like(sums), sums.copy()
+    ahead = scale * left
+    now = np.einsum("ij,ij->j", left, ahead)
+    enough = tolerance**2 * now
+    for _ in range(len(matrix)):
+        if (now <= enough).all():
+            break
+        pushed = matrix @ ahead
+        # A column that is solved has nothing left, and stays.
+        curved = np.einsum("ij,ij->j", ahead, pushed)
+        length = np.divide(now, curved, out=np.zeros_like(now), where=curved > 0)
+        found += length * ahead
+        left -= length * pushed
+        steep = scale * left
+        new = np.einsum("ij,ij->j", left, steep)
+        ahead = steep + np.divide(new, now, out=np.zeros_like(now), where=now > 0) * ahead
+        now = new
+    return found
 
-    Variances above a level are coded down to it, those below not at all, and the level is where the bits are
-    spent (Cover and Thomas, Elements of information theory, theorem 10.3.3).
-    """
-    variances = np.sort(np.maximum(variances, 0))[::-1]
-    total = variances.sum()
-    if total == 0:
-        return 0.0
-    some = variances[variances > 0]
-    # With the k largest above the level: bits = sum of log2(variance / level) / 2.
-    logs = np.cumsum(np.log2(some))
-    levels = 2 ** ((logs - 2 * bits) / np.arange(1, len(some) + 1))
-    above = int(np.flatnonzero(levels <= some).max())
-    level = levels[above]
-    return float((np.minimum(variances, level)).sum() / total)
 
-
-__all__ += ["bound", "solve"]
-Any
+def settled(words: npt.NDArray[np.float64]) -> F32:
+    """Return codewords rounded to so many bits of the largest number."""
+    bits = KEPT_BITS - int(np.frexp(np.abs(words).max(initial=0))[1])
+    rounded: F32 = np.ldexp(np.rint(np.ldexp(words, bits)), -bits).astype(np.float32)
+    return rounded

@@ -5,6 +5,7 @@ from typing import Any
 
 from .. import file
 from ..contents import FormatError, field
+from .additive import PQIndex, RVQIndex
 from .base import Index
 from .exhaustive import FlatIndex, LVQIndex
 from .navigable import GraphIndex
@@ -17,13 +18,23 @@ __all__ = [
     "GraphIndex",
     "Index",
     "LVQIndex",
+    "PQIndex",
     "QuIVerIndex",
+    "RVQIndex",
     "SymphonyQGIndex",
     "from_spec",
     "load",
 ]
 
-FAMILIES: Sequence[type[Index]] = (FlatIndex, LVQIndex, GraphIndex, QuIVerIndex, SymphonyQGIndex)
+FAMILIES: Sequence[type[Index]] = (
+    FlatIndex,
+    LVQIndex,
+    PQIndex,
+    RVQIndex,
+    GraphIndex,
+    QuIVerIndex,
+    SymphonyQGIndex,
+)
 
 
 def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
@@ -34,6 +45,8 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
     spec : str
         "Flat": `FlatIndex`.
         "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8": `LVQIndex`, bits of the first level and of the second.
+        "PQ16": `PQIndex` of 16 codes of 8 bits; "PQ32x4fs": of 32 codes of 4 bits.
+        "RVQ8x8", "RVQ16x4": `RVQIndex` of 8 codes of 8 bits, of 16 codes of 4.
         "HNSW32": `GraphIndex` of float32 rows, at most 32 links each; "HNSW32,LVQ8": of rows in any of these
         codes.
         "QuIVer32": `QuIVerIndex`, at most 32 links a row.

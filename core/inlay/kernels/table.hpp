@@ -11,6 +11,7 @@
 #include "kernels/hadamard.hpp"
 #include "kernels/lookup.hpp"
 #include "kernels/lvq.hpp"
+#include "kernels/nearest.hpp"
 #include "kernels/rabitq.hpp"
 #include "kernels/signmag.hpp"
 #include "kernels/stages.hpp"
@@ -51,6 +52,8 @@ struct Kernels {
     topk::Collect collect;
     hadamard::Transform hadamard;
     hadamard::Round hadamard_round;
+    nearest::TwoLeast two_least;
+    nearest::Approach approach;
 };
 
 #define INLAY_FLOAT_ROWS(SUFFIX, ROW)                                          \
@@ -74,6 +77,7 @@ struct Kernels {
     stages::scan<stages::sums16<fastscan::sums32_##HALF>, stages::finish_##FINISH>,       \
         stages::scan<stages::sums256_##WHOLE, stages::finish_##FINISH>
 #define INLAY_ADDITIVE(SUFFIX) additive::products_##SUFFIX, additive::extend_##SUFFIX
+#define INLAY_NEAREST(PLAIN) nearest::two_least_##PLAIN, nearest::approach_##PLAIN
 // The four products, then the four scans made of them.
 #define INLAY_DOTS(ONE4, EIGHT4, ONE8, EIGHT8, ESTIMATE)                              \
     ONE4, EIGHT4, ONE8, EIGHT8, lvq::scan_in_runs<ONE4, ESTIMATE, 1>,                 \
@@ -94,6 +98,7 @@ inline constexpr Kernels kScalarKernels = {
     topk::collect_scalar,
     hadamard::transform_scalar,
     hadamard::round_scalar,
+    INLAY_NEAREST(scalar),
 };
 #if defined(INLAY_X86)
 inline constexpr Kernels kAvx2Kernels = {
@@ -110,6 +115,7 @@ inline constexpr Kernels kAvx2Kernels = {
     topk::collect_avx2,
     hadamard::transform_avx2,
     hadamard::round_avx2,
+    INLAY_NEAREST(avx2),
 };
 inline constexpr Kernels kAvx512Kernels = {
     INLAY_FLOAT(avx512),
@@ -132,6 +138,7 @@ inline constexpr Kernels kAvx512Kernels = {
     topk::collect_avx512,
     hadamard::transform_avx512,
     hadamard::round_avx512,
+    INLAY_NEAREST(avx2),
 };
 #elif defined(INLAY_NEON)
 // Plain C++ is compiled with NEON here, so the scalar text of lvq.hpp is its NEON form already.
@@ -149,6 +156,7 @@ inline constexpr Kernels kNeonKernels = {
     topk::collect_neon,
     hadamard::transform_neon,
     hadamard::round_neon,
+    INLAY_NEAREST(scalar),
 };
 inline constexpr Kernels kNeonDotKernels = {
     INLAY_FLOAT(neon),
@@ -164,6 +172,7 @@ inline constexpr Kernels kNeonDotKernels = {
     topk::collect_neon,
     hadamard::transform_neon,
     hadamard::round_neon,
+    INLAY_NEAREST(scalar),
 };
 #endif
 #undef INLAY_FLOAT_ROWS
@@ -175,6 +184,7 @@ inline constexpr Kernels kNeonDotKernels = {
 #undef INLAY_FRONT
 #undef INLAY_STAGES
 #undef INLAY_ADDITIVE
+#undef INLAY_NEAREST
 #undef INLAY_DOTS
 
 // Null for a level that this build or this CPU does not have.

@@ -93,6 +93,16 @@ cdef extern from "kernels/digits.hpp" namespace "inlay::digits" nogil:
         double absolute
     uint64_t gather_bits(const uint8_t* digits, int bit)
 
+cdef extern from "kernels/nearest.hpp" namespace "inlay::nearest" nogil:
+    struct Least:
+        float least
+        float second
+        uint32_t at
+    ctypedef Least (*TwoLeast)(const float* scores, const float* offsets, size_t n) noexcept nogil
+    ctypedef void (*Approach)(
+        const float* centre, const float* rows, size_t n, size_t dim, float* least
+    ) noexcept nogil
+
 cdef extern from "kernels/fastscan.hpp" namespace "inlay::fastscan" nogil:
     ctypedef void (*Sums)(
         const uint8_t* codes, const uint8_t* tables, size_t groups, size_t planes, uint32_t* sums
@@ -180,6 +190,10 @@ cdef extern from "kernels/topk.hpp" namespace "inlay::topk" nogil:
         void start(uint64_t* memory, size_t k, const int64_t* ids)
         void take(
             Collect collect, const float* scores, size_t n, uint32_t first, const uint64_t* allowed
+        )
+        void take_from(
+            Collect collect, const float* scores, size_t n, uint32_t first, const uint32_t* slots,
+            const uint64_t* allowed
         )
         void merge(const Best& other)
         void finish()
@@ -294,6 +308,8 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
             float* x, size_t dim, const float* signs, size_t first, size_t window, bint folds,
             bint back
         ) noexcept nogil
+        TwoLeast two_least
+        Approach approach
 
 cdef const Kernels* active() noexcept nogil
 
