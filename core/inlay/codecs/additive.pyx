@@ -135,17 +135,17 @@ cdef class AdditiveCodec(Codec):
         # Norms and errors of rows as they are coded from now on.
         cdef StageCodes codes = StageCodes(self.stages, self.bits, False)
         rows = np.ascontiguousarray(rows, np.float32)
-        about = None if origins is None else np.ascontiguousarray(origins, np.float32)
+        origins = None if origins is None else np.ascontiguousarray(origins, np.float32)
         norms = np.empty(len(rows), np.float32)
         codes.resize(len(rows))
-        encode_rows(books, basis, rows, about, self.beam, (0.0, 1.0), codes, 0, norms, None, thread_count(0))
+        encode_rows(books, basis, rows, origins, self.beam, (0.0, 1.0), codes, 0, norms, None, thread_count(0))
         least, most = float(norms.min()), float(norms.max())
         least, most = max(least - (most - least) / 4, 0.0), most + (most - least) / 4
         step = (most - least) / 255
         self.levels = (least, step if step > 1e-37 else 1.0)
         self.distortion = distortion(basis, books, rows, codes.get(np.arange(len(rows)))[0])
-        about = rows - basis.centre
-        variances = np.linalg.eigvalsh(about.T @ about.astype(np.float64))
+        about = (rows - basis.centre).astype(np.float64)
+        variances = np.linalg.eigvalsh(about.T @ about if len(about) > self.dim else about @ about.T)
         self.bounds = np.array([bound(variances, self.bits * (stage + 1)) for stage in range(self.stages)])
         self.basis, self.books = basis, books
 
@@ -191,9 +191,10 @@ cdef class AdditiveCodec(Codec):
     def decode(self, Codes codes, slots=None):
         """Return the rows that the codes of these slots stand for, float32 (n, dim)."""
         which = np.arange(len(codes)) if slots is None else np.ascontiguousarray(slots, np.int64)
+        if not len(which):
+            return np.empty((0, self.dim), np.float32)
         y = np.empty((len(which), self.basis.rank), np.float32)
-        if len(which):
-            self.scorer(np.zeros((1, self.dim), np.float32), codes, 1).decode_into(which, y)
+        self.scorer(np.zeros((1, self.dim), np.float32), codes, 1).decode_into(which, y)
         return self.basis.invert(y)
 
     def scorer(self, queries, Codes codes, int workers, stages=None):
@@ -236,8 +237,6 @@ cdef class AdditiveCodec(Codec):
         if matrix is not None and not 1 <= len(matrix) <= self.dim:
             raise sections.fault("matrix", f"holds {len(matrix)} directions, expected 1 to {self.dim}")
         rank = self.dim if matrix is None else len(matrix)
-        if not self.shared and rank < self.stages:
-            raise sections.fault("matrix", f"holds {rank} directions for {self.stages} stages")
         size = self.entries * rank * (self.stages if self.shared else 1)
         flat = sections.take("books", np.float32, (size,))
         lost = sections.take("distortion", np.float64, (self.stages,))

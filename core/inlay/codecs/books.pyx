@@ -26,10 +26,11 @@ cdef class Books:
     Parameters
     ----------
     dim : int
-    stages : int, >= 1; <= dim where stages are not shared
+    stages : int, >= 1
     entries : {16, 256}
     shared : bool
-        Every stage is about all coordinates; else each about its own, as equal in number as can be.
+        Every stage is about all coordinates; else each about its own, as equal in number as can be,
+        which is none for some where there are more stages than coordinates.
     """
 
     def __init__(self, Py_ssize_t dim, Py_ssize_t stages, Py_ssize_t entries, bint shared):

@@ -44,7 +44,8 @@ class PQCodec(AdditiveCodec):
     dim : int
     squared_l2 : bool
         Scores are squared L2 distances; else negated inner products.
-    subspaces : int, 1 .. dim
+    subspaces : int, >= 1
+        Beyond the number of dimensions some are about none.
     bits : {4, 8}
         Of a code.
     rotation : {None, "opq"}
@@ -64,8 +65,6 @@ class PQCodec(AdditiveCodec):
     ) -> None:
         if rotation not in (None, "opq"):
             raise ValueError(f'rotation must be None or "opq", not {rotation!r}')
-        if subspaces > dim:
-            raise ValueError(f"{dim} dimensions make at most {dim} subspaces, not {subspaces}")
         super().__init__(dim, squared_l2, subspaces, bits, False, residual, 1)
         self.rotation = rotation
 
@@ -91,7 +90,9 @@ class PQCodec(AdditiveCodec):
         books = Books(y.shape[1], self.stages, self.entries, False)
         for stage in range(self.stages):
             part = np.ascontiguousarray(y[:, books.coordinates(stage)])
-            books.put(stage, kmeans(part, self.entries, seed=seed + stage, iterations=iterations, progress=False))
+            if part.shape[1]:
+                words = kmeans(part, self.entries, seed=seed + stage, iterations=iterations, progress=False)
+                books.put(stage, words)
             step(1)
         return books
 

@@ -109,8 +109,8 @@ class PQIndex(AdditiveIndex):
     ----------
     dim, metric, seed
         See `Index`.
-    subspaces : int, 1 .. dim, or None
-        How many groups; None makes a bit of code a dimension.
+    subspaces : int, >= 1, or None
+        How many groups of dimensions, as equal as can be; None makes a bit of code a dimension.
     bits : {4, 8}
         Of a group's code. 4 bits train in a sixteenth of the rows; at equal bytes 8 find more.
     rotation : {None, "opq"}
