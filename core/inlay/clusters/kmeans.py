@@ -34,9 +34,9 @@ _SCORES = 1 << 18  # and so many scores: a block of them stays in the second cac
 # Seeding looks at so many rows per centre, and no fewer than that.
 _SEED_ROWS = 8
 _FEWEST_SEED_ROWS = 1024
-# Seeds are drawn one by one, or, if there are more of them, in so many rounds, which takes half an
-# iteration's time; one by one took 5 for 1,024 centres, and made them no better (DECISIONS).
-_SEED_ROUNDS = 64
+# Seeds are drawn one by one, or, if there are more of them, in so many rounds: the sample then comes from
+# memory less often. In fewer rounds tight clusters get two seeds and others none (DECISIONS).
+_SEED_ROUNDS = 256
 _LONG = 2e11  # multiplications that take some seconds
 
 
@@ -47,6 +47,7 @@ def kmeans(
     seed: int,
     iterations: int = 20,
     spherical: bool = False,
+    start: Floats | None = None,
     progress: Progress = None,
 ) -> Floats:
     """Find centres that make the sum of the squared distances of rows to their nearest centre small.
@@ -66,6 +67,8 @@ def kmeans(
         At most so many.
     spherical : bool
         Centres of length 1 that make the sum of inner products with them large.
+    start : numpy.ndarray, shape (n_clusters, dim), float32, optional
+        Centres to begin with; None seeds them by k-means++.
     progress : bool, callable or None
         See `inlay.progress.track`; counts iterations.
 
@@ -75,13 +78,26 @@ def kmeans(
         All different as long as the rows have that many different values (or directions); beyond that,
         repetitions, which `assign` never uses.
     """
+    return _lloyd(rows, n_clusters, seed, iterations, spherical, start, progress)[0]
+
+
+def _lloyd(
+    rows: Rows,
+    n_clusters: int,
+    seed: int,
+    iterations: int,
+    spherical: bool,
+    start: Floats | None,
+    progress: Progress,
+) -> tuple[Floats, Labels]:
+    """Return what `kmeans` does, and the labels that the centres were last moved by."""
     rows = np.ascontiguousarray(_matrix(rows, "rows"), np.float32)
     if n_clusters < 1 or iterations < 1:
         raise ValueError(f"n_clusters and iterations must be 1 or more, got {n_clusters} and {iterations}")
     rng = np.random.default_rng(seed)
     work = 1.0 * rows.size * n_clusters * iterations
     with track(progress, iterations, "k-means", unit="iterations", long=work > _LONG) as step:
-        centres = _seeds(rows, n_clusters, spherical, rng)
+        centres = _seeds(rows, n_clusters, spherical, rng) if start is None else start.copy()
         before = None
         for _ in range(iterations):
             labels = _labels(rows, centres, spherical)
@@ -91,7 +107,7 @@ def kmeans(
             _fill_empty(rows, labels, centres, spherical, rng)
             before = labels
             step(1)
-    return centres
+    return centres, labels
 
 
 def assign(
@@ -152,8 +168,9 @@ class KMeans:
     centres : numpy.ndarray, shape (n_clusters, dim), float32
         After `fit`.
     inertia : float
-        What iterations make small, over the rows that `fit` looked at: the sum of squared distances to the
-        nearest centre, or of what inner products lack of the rows' lengths.
+        What iterations make small, over the rows that `fit` looked at: the sum of squared distances to their
+        centres, or of what inner products lack of the rows' lengths; rows in the clusters of the last
+        iteration.
 
     Notes
     -----
@@ -233,15 +250,11 @@ class KMeans:
             raise ValueError(f"k-means takes one row or more, of one dimension or more, not {vectors.shape}")
         vectors = self._prepared(sample(vectors, self.rows_a_cluster * self.n_clusters, self.seed))
         spherical = self.metric != "l2"
-        self._centres = kmeans(
-            vectors,
-            self.n_clusters,
-            seed=self.seed,
-            iterations=self.iterations,
-            spherical=spherical,
-            progress=progress,
+        centres, labels = _lloyd(
+            vectors, self.n_clusters, self.seed, self.iterations, spherical, None, progress
         )
-        self._inertia = float(assign(vectors, self._centres, spherical=spherical)[1].sum(dtype=np.float64))
+        self._centres = centres
+        self._inertia = float(_costs(vectors, centres, labels, spherical).sum(dtype=np.float64))
         return self
 
     def predict(self, rows: npt.ArrayLike) -> Labels:
@@ -379,7 +392,7 @@ def _seeds(rows: Floats, n_clusters: int, spherical: bool, rng: np.random.Genera
     size = min(len(rows), max(_FEWEST_SEED_ROWS, _SEED_ROWS * n_clusters))
     some = rows[np.sort(rng.choice(len(rows), size, replace=False))]
     if spherical:
-        some = normalised(some)
+        some = normalised(some[some.any(axis=1)]) if some.any() else some[:1]
     seeds = np.repeat(some[rng.integers(len(some), size=1)], n_clusters, axis=0)
     distances = np.full(len(some), np.inf, np.float32)
     approach(seeds[:1], some, distances)

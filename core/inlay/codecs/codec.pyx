@@ -38,9 +38,9 @@ cdef class Codes:
 
     def move(self, sources, targets):
         """Let the rows of targets become those of sources, all at once."""
-        self.put(targets, self, sources)
+        self.place(targets, self, sources)
 
-    def put(self, targets, Codes other, sources):
+    def place(self, targets, Codes other, sources):
         """Let the rows of targets become those of sources in other codes of the same kind."""
         self.own()
         for name, table in self.tables.items():

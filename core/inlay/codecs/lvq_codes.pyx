@@ -232,7 +232,7 @@ cdef class LVQBlocks(LVQCodes):
     cdef object lanes(self):
         return self.tables["codes"].rows.reshape(-1, self.lines, 16, 4)
 
-    def put(self, targets, Codes other, sources):
+    def place(self, targets, Codes other, sources):
         """Let the rows of targets become those of sources in other codes of the same kind."""
         self.own()
         cdef LVQBlocks of = other

@@ -21,8 +21,9 @@ cdef struct Outcome:
     float* distances          # results
     int64_t* found
     const uint32_t* place_of  # of slots: where scorers know their rows; null when slots are places
-    # Where rows are coded by what centres leave of them, else null:
+    # Where rows are coded by what centres leave of them, else null; and whether `last` knows the rows whole.
     const float* centres
+    bint whole
     const float* queries
     const uint32_t* owner_of  # of places, a page together: the centre
     size_t page, dim

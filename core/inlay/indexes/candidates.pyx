@@ -59,6 +59,7 @@ cdef class Placed:
             to.place_of = NULL
         to.least = 0.0 if self.squared_l2 else -INFINITY
         to.centres = NULL
+        to.whole = False
         if self.centres is not None and self.queries.shape[0]:
             to.centres, to.queries = &self.centres[0, 0], &self.queries[0, 0]
             to.owner_of, to.page = self.lists.owners.data(), self.lists.page
@@ -307,7 +308,7 @@ cdef void last_scores(
     for i in range(n):
         places[i] = to.place_of[slots[i]]
     (<Scorer>to.last).rows_at(query, places, n, out, worker)
-    if to.centres == NULL:
+    if to.centres == NULL or to.whole:
         return
     for i in range(n):
         out[i] += bias(to, query, to.owner_of[places[i] // to.page])

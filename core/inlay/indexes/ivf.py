@@ -7,19 +7,27 @@ import numpy as np
 import numpy.typing as npt
 
 from ..arrays import as_count
+from ..clusters import assign, sample
+from ..codecs.additive import AdditiveCodec
 from ..codecs.codec import Codec
-from ..codecs.lvq import FORMS, LVQCodec
+from ..codecs.lvq import LVQCodec
 from ..codecs.plain import PlainCodec
+from ..codecs.pq import PQCodec
+from ..codecs.rvq import RVQCodec
 from ..ids import Bits
 from ..parallel.crew import get_num_threads
 from ..progress import Progress
 from . import probing, scan
+from .additive import DIRECTIONS, PQIndex, RVQIndex, codecs_of_vectors
 from .candidates import Placed
+from .exhaustive import LVQIndex
 from .family import F32, I64
 from .listed import ListedIndex
 
 # Allowed rows that are scored one by one, at most, instead of being looked for in lists.
 DIRECT = 1_000
+# Rows whose residuals codes learn from: as many as codes of 256 words want.
+CODED_ROWS = 65_536
 # Lists that a search reads by itself, at least.
 FEWEST = 8
 
@@ -34,12 +42,13 @@ class IVFIndex(ListedIndex):
     n_lists : int or None
         How many lists. None leaves it to training, which takes 4 sqrt(n) of n rows.
     code : str
-        How rows are kept: "Flat" (float32), "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8" or "LVQ8x8" (see `LVQIndex`).
+        How rows are kept: "Flat" (float32), "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8" (see `LVQIndex`),
+        "PQ16", "PQ32x4fs" (see `PQIndex`), "RVQ8x8" and the like (see `RVQIndex`).
     by_residual : bool or None
-        Code what a list's centre leaves of a row, whose range is narrower. None does it for first levels of 4
-        bits; with 8 bits it gains nothing that a search would show. Not for "Flat".
-    vectors : {None, "float32"}
-        "float32" keeps the rows themselves too (4 * dim bytes a row, cold) and scores candidates exactly.
+        Code what a list's centre leaves of a row, which is shorter. None does it for all codes but "Flat",
+        which cannot gain by it, and those of 8 bits a dimension, of which no search shows that they do.
+    vectors : {None, "lvq8", "float16", "float32"}
+        What is kept of the rows beside their codes, cold, to score candidates again.
 
     Attributes
     ----------
@@ -48,8 +57,8 @@ class IVFIndex(ListedIndex):
         rows than it needs; with a filter it wants more than k of them, as the nearest allowed rows lie
         farther away.
     rerank : int or None
-        Effort: how many candidates are scored again, at most, with everything the index has. None is
-        max(5 k, 50) for 4 bits and max(3 k, 30) for 8; 0 trusts the scan.
+        Effort: how many candidates are scored again, at most, with everything the index has; 0 trusts the
+        scan. None is the default of the code's own index.
 
     Notes
     -----
@@ -68,7 +77,7 @@ class IVFIndex(ListedIndex):
     Jégou, Douze and Schmid, Product quantization for nearest neighbor search, PAMI 2011.
     """
 
-    __slots__ = ("_by_residual", "_code", "_rerank")
+    __slots__ = ("_by_residual", "_code", "_rerank", "_vectors")
     OPTIONS: ClassVar[tuple[str, ...]] = ("n_lists", "code", "by_residual", "vectors")
     EFFORT: ClassVar[tuple[str, ...]] = ("nprobe", "rerank")
 
@@ -83,16 +92,12 @@ class IVFIndex(ListedIndex):
         vectors: str | None = None,
         seed: int = 0,
     ) -> None:
-        if vectors not in (None, "float32"):
-            raise ValueError(f'vectors must be None or "float32", not {vectors!r}')
         if not (by_residual is None or isinstance(by_residual, (bool, np.bool_))):
             raise TypeError(f"by_residual must be True, False or None, not {by_residual!r}")
         dim, l2 = as_count(dim, "dim"), metric == "l2"
         codecs = [codec_of(code, dim, l2, as_count(seed, "seed", 0), by_residual)]
-        if vectors is not None:
-            codecs.append(PlainCodec(dim, l2))
-        super().__init__(codecs, dim, metric, n_lists, seed)
-        self._code = code
+        super().__init__([*codecs, *codecs_of_vectors(vectors, dim, l2)], dim, metric, n_lists, seed)
+        self._code, self._vectors = code, vectors
         self._by_residual = bool(getattr(codecs[0], "residual", False))
         self._rerank: int | None = None
 
@@ -108,8 +113,8 @@ class IVFIndex(ListedIndex):
 
     @property
     def vectors(self) -> str | None:
-        """What is kept of the rows themselves: "float32" or None."""
-        return "float32" if len(self._parts) > 1 else None
+        """What is kept of the rows beside their codes."""
+        return self._vectors
 
     @property
     def rerank(self) -> int | None:
@@ -135,19 +140,21 @@ class IVFIndex(ListedIndex):
 
     # Changing it
 
-    def _learn_codes(self, rows: F32, labels: npt.NDArray[np.int32], centres: F32, progress: Progress) -> None:
-        codec = self._parts[0][0]
-        origins = centres[labels]
-        codec.train(
-            rows - origins if self.by_residual else rows, seed=self.seed, progress=progress, origins=origins
-        )
+    def _learn_codes(self, rows: F32, centres: F32, progress: Progress) -> None:
+        for number, (codec, _) in enumerate(self._parts):
+            if self.by_residual and number == 0:
+                some = sample(rows, CODED_ROWS, self.seed)
+                origins = centres[assign(some, centres, spherical=self.metric != "l2")[0]]
+                codec.train(some - origins, seed=self.seed, progress=progress, origins=origins)
+            else:
+                codec.train(rows, seed=self.seed, progress=progress)
 
     def _put(self, rows: F32, labels: npt.NDArray[np.uint32], places: I64) -> None:
         assert self._centres is not None
         for number, (codec, codes) in enumerate(self._parts):
             origins = self._centres[labels] if self.by_residual and number == 0 else None
             coded = codec.encode(rows if origins is None else rows - origins, None, origins)
-            codes.put(places, coded, np.arange(len(rows)))
+            codes.place(places, coded, np.arange(len(rows)))
 
     def _decode(self, slots: I64) -> F32:
         rows = super()._decode(slots)
@@ -161,10 +168,16 @@ class IVFIndex(ListedIndex):
     def _candidates(self, k: int, effort: dict[str, Any]) -> int:
         wanted = effort.get("rerank", self._rerank)
         if wanted is None:
-            if self.code == "Flat":
-                return 0
-            return max(5 * k, 50) if self.code.startswith("LVQ4") else max(3 * k, 30)
+            return self._default_candidates(k)
         return max(int(wanted), k) if wanted else 0
+
+    def _default_candidates(self, k: int) -> int:
+        codec = self._parts[0][0]
+        if isinstance(codec, AdditiveCodec):
+            return max(10 * k, 100) if self._vectors else max(2 * k, 16)
+        if isinstance(codec, LVQCodec):
+            return max(5 * k, 50) if codec.bits == 4 else max(3 * k, 30)
+        return 0
 
     def _placed(self, queries: F32, part: int) -> Placed:
         # Rows that lie beside the codes are whole.
@@ -270,19 +283,27 @@ class IVFIndex(ListedIndex):
 
 def is_code(code: str) -> bool:
     """Tell whether a code is known by this name."""
-    return code == "Flat" or (code.startswith("LVQ") and code[3:] in FORMS)
+    return code == "Flat" or any(family.parse(code) is not None for family in (LVQIndex, PQIndex, RVQIndex))
 
 
 def codec_of(code: str, dim: int, squared_l2: bool, seed: int, by_residual: bool | None) -> Codec:
     """Return the codec that a code's name stands for."""
     if not isinstance(code, str) or not is_code(code):
-        raise ValueError(f'unknown code {code!r}; try "LVQ8", "LVQ4x8" or "Flat"')
+        raise ValueError(f'unknown code {code!r}; try "LVQ8", "LVQ4x8", "RVQ16x8" or "Flat"')
     if code == "Flat":
         if by_residual:
-            raise ValueError("rows that are kept as they are have no residual code")
+            raise ValueError("rows that are kept as they are gain nothing by_residual")
         return PlainCodec(dim, squared_l2)
-    bits, residual_bits = FORMS[code[3:]]
-    residual = bits == 4 if by_residual is None else bool(by_residual)
-    return LVQCodec(
-        dim, squared_l2, bits, residual_bits, 1, seed, may_drop_rotation=True, grows=False, residual=residual
+    form = LVQIndex.parse(code)
+    residual = (form is None or form["bits"] == 4) if by_residual is None else bool(by_residual)
+    if form is not None:
+        return LVQCodec(
+            dim, squared_l2, **form, n_means=1, rotation_seed=seed, may_drop_rotation=True, grows=False,
+            residual=residual,
+        )
+    stages = PQIndex.parse(code)
+    if stages is not None:
+        return PQCodec(dim, squared_l2, **stages, residual=residual)
+    return RVQCodec(
+        dim, squared_l2, **(RVQIndex.parse(code) or {}), directions=min(dim, DIRECTIONS), residual=residual
     )

@@ -81,8 +81,8 @@ class ListedIndex(CodedIndex):
     # What a family says
 
     @abstractmethod
-    def _learn_codes(self, rows: F32, labels: npt.NDArray[np.int32], centres: F32, progress: Progress) -> None:
-        """Let codecs learn from rows in the lists of these labels."""
+    def _learn_codes(self, rows: F32, centres: F32, progress: Progress) -> None:
+        """Let codecs learn from rows, in the lists of these centres."""
 
     @abstractmethod
     def _put(self, rows: F32, labels: npt.NDArray[np.uint32], places: I64) -> None:
@@ -95,7 +95,7 @@ class ListedIndex(CodedIndex):
         some = sample(rows, ROWS_A_LIST * n_lists, self.seed)
         clusters = KMeans(n_lists, self.metric, seed=self.seed).fit(some, progress=progress)
         centres = clusters.centres
-        self._learn_codes(some, clusters.predict(some), centres, progress)
+        self._learn_codes(some, centres, progress)
         coarse = coarse_of(centres, self.metric, self.seed)
         self._n_lists, self._centres, self._coarse = n_lists, centres, coarse
         self._lists = self._new_lists()
@@ -206,32 +206,33 @@ class ListedIndex(CodedIndex):
             total += self._centres.nbytes + self._coarse.nbytes + self._lists.nbytes
         return total + sum(codec.nbytes for codec, _ in self._parts)
 
+    @property
+    def _n_stored(self) -> int:
+        return 0 if self._lists is None else self._lists.n_places
+
     def _state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-        fields, sections = self._parts[0][0].state()
+        fields, sections = self._parts_state()
         if self._centres is None or self._coarse is None or self._lists is None:
-            return {"codec": fields, "trained": False}, sections
-        for _, codes in self._parts:
-            sections = {**sections, **codes.sections(self._lists.n_places)}
+            return {**fields, "trained": False}, sections
         sections["centres"] = self._centres
         sections["coarse"] = np.frombuffer(self._coarse.to_bytes(), np.uint8)
-        return {"codec": fields, "trained": True}, {**sections, **self._lists.sections()}
+        return {**fields, "trained": True}, {**sections, **self._lists.sections()}
 
     def _restore(self, header: Mapping[str, Any], sections: Sections, n: int) -> None:
-        self._parts[0][0].restore(field(header, "codec", dict), sections)
         if not field(header, "trained", bool):
             if n:
                 raise FormatError(f"holds {n} rows but no lists", file=sections.file)
+            self._restore_parts(header, sections, 0)
             return
-        if not super().is_trained:
-            raise FormatError(f"holds {n} rows but nothing that they were coded with", file=sections.file)
         centres = sections.take("centres", np.float32, (self._n_lists, self.dim))
         if self._n_lists is None or not np.isfinite(centres).all():
-            raise sections.fault("centres", "are not so many finite rows as the header says")
+            raise sections.fault("centres", "are not as many finite rows as the header says")
         self._centres, self._coarse = centres, restored_coarse(sections, centres, self.metric)
         self._lists = self._new_lists()
         self._lists.restore(sections, n)
-        for _, codes in self._parts:
-            codes.restore(sections, self._lists.n_places)
+        self._restore_parts(header, sections, self._lists.n_places)
+        if not self.is_trained:
+            raise FormatError("holds lists but nothing that rows are coded with", file=sections.file)
 
 
 def coarse_of(centres: F32, metric: str, seed: int) -> Index:

@@ -140,7 +140,8 @@ def search(
     Parameters
     ----------
     scan, last : Scorer
-        Scores the rows of a list, and the candidates; last None: the scan's scores are the last word.
+        Scores the rows of a list, and the candidates: rows as a whole, if it is another scorer. last None:
+        the scan's scores are the last word.
     placed : Placed
     probes : int64 (n_queries, n_probes)
         The lists of each query, nearest first, none twice.
@@ -169,6 +170,7 @@ def search(
         return scores, labels
     placed.into(&job.search.to)
     job.search.to.screened = screened
+    job.search.to.whole = last is not scan
     job.lists, job.probes, job.n_probes = <void*>placed.lists, &probes[0, 0], probes.shape[1]
     job.search.look, job.search.source = look, &job
     job.search.parts = 1

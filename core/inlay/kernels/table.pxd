@@ -125,6 +125,37 @@ cdef extern from "kernels/fastscan.hpp" namespace "inlay::fastscan" nogil:
     void pack32(const uint8_t* codes, size_t groups, uint8_t* out)
     void pack64(const uint8_t* codes, size_t groups, uint8_t* out)
 
+cdef extern from "kernels/stages.hpp" namespace "inlay::stages" nogil:
+    enum:
+        kStageRows "inlay::stages::kRows"
+    struct Shape:
+        size_t stride
+        size_t stored
+        size_t used
+        size_t norms
+    struct Line:
+        float step
+        float low
+        float norm_step
+        float norm_low
+    ctypedef void (*StageScan "inlay::stages::Scan")(
+        const uint8_t* blocks, size_t n_blocks, const Shape& shape, const uint8_t* tables,
+        const Line& line, float* out
+    ) noexcept nogil
+    size_t stage_bytes "inlay::stages::bytes_of"(int bits, size_t n_stages)
+    uint8_t get_code(int bits, const uint8_t* block, size_t n_stages, size_t row, size_t stage)
+    void put_code(
+        int bits, uint8_t* block, size_t n_stages, size_t row, size_t stage, uint8_t code
+    )
+
+cdef extern from "kernels/additive.hpp" namespace "inlay::additive" nogil:
+    enum:
+        kStrip
+    struct Step:
+        float score
+        uint32_t parent
+        uint32_t entry
+
 cdef extern from "kernels/front.hpp" namespace "inlay::front" nogil:
     ctypedef size_t (*Extreme)(const uint32_t* numbers, size_t n) noexcept nogil
     struct Front:
@@ -277,6 +308,16 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
         void (*quantise_tables)(
             const float* tables, size_t groups, size_t size, unsigned int most, uint8_t* out, float* step,
             float* low
+        ) noexcept nogil
+        StageScan stages16
+        StageScan stages256
+        void (*products)(
+            const float* rows, size_t n_rows, size_t row_stride, size_t dim, const float* strips,
+            size_t n_strips, float* out, size_t out_stride
+        ) noexcept nogil
+        size_t (*extend)(
+            const float* norms, const float* products, size_t entries, const float* scores,
+            size_t parents, const float* const* crosses, size_t n_cross, size_t room, Step* out
         ) noexcept nogil
         Extreme least
         Extreme greatest

@@ -89,6 +89,8 @@ FORMS = (
     Form("LVQ4x8", {"rotation": False}, EVERY_ROW),
     Form("LVQ4x8", {"n_means": 5}, EVERY_ROW),
     Form("LVQ4", {"n_means": 3, "vectors": "float32"}, EVERY_ROW, exact=True),
+    Form("PQ5x4fs", exhaustive=EVERY_ROW, largest=1e14),
+    Form("RVQ4x4", exhaustive=EVERY_ROW, largest=1e14),
     Form("IVF4,LVQ4x8", exhaustive=EVERY_LIST, listed=True),
     Form("HNSW8", exhaustive=WIDEST, exact=True, walks=True),
     Form("HNSW32,LVQ8", exhaustive=WIDEST, decoded=False, walks=True),
