@@ -226,6 +226,7 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("inlay-LVQ8x8", Inlay, ("LVQ8x8",), RERANK),
     Contender("inlay-IVF256,LVQ8", Inlay, ("IVF256,LVQ8",), NPROBE, scans=False),
     Contender("inlay-IVF256,LVQ4x8", Inlay, ("IVF256,LVQ4x8",), NPROBE, scans=False),
+    Contender("inlay-LoRANN", Inlay, ("LoRANN",), NPROBE, scans=False),
     Contender("inlay-HNSW32", Inlay, ("HNSW32",), EF, scans=False),
     Contender("inlay-HNSW32,LVQ8", Inlay, ("HNSW32,LVQ8",), EF, scans=False),
     Contender("inlay-HNSW32,LVQ4x8", Inlay, ("HNSW32,LVQ4x8",), EF, scans=False),

@@ -1,4 +1,4 @@
-"""LoRANN again, in plain NumPy: what a cluster's model is, by the singular vectors that define it, and scores."""
+"""LoRANN again, in plain NumPy: a cluster's model by the singular vectors that define it, and scores."""
 
 import numpy as np
 import numpy.typing as npt

@@ -46,8 +46,8 @@ cdef size_t GRAIN = 16
 cdef class Followed(Codes):
     """Tables whose places in memory are looked up once, not for every search.
 
-    A lookup takes a microsecond a table. It is made anew after everything that may move one, and only when next
-    needed: an interrupted change cannot leave old ones behind.
+    A lookup takes a microsecond a table. It is made anew after everything that may move one, and only when
+    next needed: an interrupted change cannot leave old ones behind.
     """
 
     def resize(self, Py_ssize_t n):
@@ -56,7 +56,8 @@ cdef class Followed(Codes):
         for name, table in self.tables.items():
             had = len(table)
             table.resize(self.length(name, n))
-            table.rows[had:] = 0
+            if len(table) > had:
+                table.rows[had:] = 0
         self.n = n
 
     def reserve(self, Py_ssize_t n):
@@ -342,14 +343,14 @@ cdef class LorannScorer(Scorer):
         cdef float scale = self.models.scales[which], factor = -2.0 if self.squared_l2 else -1.0, lead
         cdef size_t a, together = 1 if n == 1 else kTogether
         cdef LorannRows columns
+        cdef const int8_t* given
         for a in range(together):
             offsets[a] = self.offsets[queries[a]] if a < n else 0
             scales[a] = scale * self.scales[queries[a]] if a < n else 0
             firsts[a] = scale * self.firsts[queries[a]] if a < n else 0
             if together > 1:
-                spread(
-                    self.values + queries[a] * self.values_size if a < n else NULL, self.values_size, a, values
-                )
+                given = self.values + queries[a] * self.values_size if a < n else NULL
+                spread(given, self.values_size, a, values)
         entered.values = values if together > 1 else self.values + queries[0] * self.values_size
         entered.offsets, entered.scales, entered.firsts = offsets, scales, firsts
         columns.steps = self.models.steps + which * self.width
@@ -385,12 +386,13 @@ cdef class LorannScorer(Scorer):
         )
 
     cdef void expect_list(self, size_t which, size_t first, size_t n) noexcept nogil:
-        cdef size_t width = self.width * sizeof(Half)
-        prefetch_bytes(self.models.codes + which * self.blocks * self.lines * kLine, self.blocks * self.lines * kLine)
+        cdef size_t width = self.width * sizeof(Half), model = self.blocks * self.lines * kLine
+        cdef size_t row = self.row_lines * kLine // kRows
+        prefetch_bytes(self.models.codes + which * model, model)
         prefetch_bytes(<const uint8_t*>(self.models.steps + which * self.width), width)
         prefetch_bytes(<const uint8_t*>(self.models.firsts + which * self.width), width)
         prefetch_bytes(<const uint8_t*>(self.models.leads + which * self.size), self.size * sizeof(float))
-        prefetch_bytes(self.rows.codes + first // kRows * self.row_lines * kLine, (n + 15) // kRows * self.row_lines * kLine)
+        prefetch_bytes(self.rows.codes + first * row, n * row)
         prefetch_bytes(<const uint8_t*>(self.rows.steps + first), n * sizeof(Half))
         prefetch_bytes(<const uint8_t*>(self.rows.firsts + first), n * sizeof(Half))
         if self.squared_l2:
@@ -409,9 +411,10 @@ cdef class LorannScorer(Scorer):
         view = found
         if self.n_queries:
             keys.resize(threads * self.n_lists)
-            scores.resize(threads * min(GRAIN, <size_t>self.n_queries) * self.n_lists)
+            job.together = min(GRAIN, <size_t>self.n_queries)
+            scores.resize(threads * job.together * self.n_lists)
             job.scorer, job.n, job.found = <void*>self, n, &view[0, 0]
-            job.keys, job.scores, job.together = keys.data(), scores.data(), min(GRAIN, <size_t>self.n_queries)
+            job.keys, job.scores = keys.data(), scores.data()
             with nogil:
                 split(self.n_queries, GRAIN, threads, probe_piece, &job)
         return found

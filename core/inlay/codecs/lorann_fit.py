@@ -1,7 +1,8 @@
 """What a LoRANN model of a cluster is, and how it is fitted: reduced-rank regression.
 
-The scores of a cluster's m rows X are a linear function of the query, X q. In the coordinates of a projection
-(`projection`), f = G^T x and t = G^T q, this is F t, and the m x s matrix F is replaced by one of rank r:
+The scores of a cluster's m rows X are a linear function of the query, X q. In the coordinates of a
+projection (`projection`), f = G^T x and t = G^T q, this is F t, and the m x s matrix F is replaced by one of
+rank r:
 
     score of row i   ~  <A^T t, b_i>          A: s x r, of the cluster; b_i: r coefficients, of the row
 
@@ -18,9 +19,10 @@ sense of the queries, and a new row gets its own by the same formula. Where quer
 K and H have the same vectors: this is the singular value decomposition of F, and b the plain least-squares
 coefficients of f over the columns of A.
 
-Sources: Jaasaari, Hyvonen and Roos, LoRANN: Low-rank matrix factorization for approximate nearest neighbor
-search, NeurIPS 2024. Differs in: eigenvectors of small matrices instead of a randomised decomposition; rows
-stand for queries within their own cluster alone; coefficients are fitted again to A as it is stored.
+Sources: Jaasaari, Hyvonen and Roos, LoRANN: Low-rank matrix factorization for approximate nearest
+neighbor search, NeurIPS 2024. Differs in: eigenvectors of small matrices instead of a randomised
+decomposition; rows stand for queries within their own cluster alone; coefficients are fitted again to A as
+it is stored.
 """
 
 import numpy as np
@@ -33,7 +35,7 @@ F64 = npt.NDArray[np.float64]
 PROJECTION_ROWS = 16_384
 # What is added to the diagonal of S, as a share of its mean: queries that span less than s dimensions.
 RIDGE = 1e-6
-# Of eigenvectors: where fewer than one in so many is wanted these are iterated, with so many more beside them.
+# Of eigenvectors: where fewer than one in so many is wanted these are iterated, with some more beside them.
 FEW_OF = 4
 SPARE = 8
 ITERATIONS = 4

@@ -29,7 +29,7 @@ Decode = Callable[[npt.NDArray[Any]], F32]
 # Places of a page: whole blocks of codes.
 PAGE = 64
 # Of k-means, for each cluster.
-ROWS_A_CLUSTER = 256
+ROWS_A_CLUSTER = 128
 ITERATIONS = 10
 # Share of rows that came after a list's model was fitted, beyond which it is fitted again.
 LATE = 0.3

@@ -53,8 +53,8 @@ class LoRANNIndex(CodedIndex):
     projection : int or None
         Coordinates that models work in, dim at most. None: all up to 192, then half of them up to 256.
     vectors : {"lvq8", "lvq4x4", "lvq4x8", "lvq8x8", "float16", "float32"}
-        How the rows themselves are kept, for the last word and for `reconstruct`. With "float32" the distances
-        that a search returns are exact.
+        How the rows themselves are kept, for the last word and for `reconstruct`. With "float32" the
+        distances that a search returns are exact.
 
     Attributes
     ----------
@@ -69,16 +69,25 @@ class LoRANNIndex(CodedIndex):
     Notes
     -----
     A search costs dim * s for the projection to s coordinates, n_clusters * s for the choice of clusters, and
-    s * rank + m * rank for each cluster of m rows. A row costs rank * bits / 8 + 12 bytes (16 for "l2") beside
-    its vector; a cluster s * rank * bits / 8 + 8 s.
+    s * rank + m * rank for each cluster of m rows. A row costs rank * bits / 8 + 12 bytes (16 for "l2")
+    beside its vector; a cluster s * rank * bits / 8 + 8 s.
 
     References
     ----------
-    Jaasaari, Hyvonen and Roos, LoRANN: Low-rank matrix factorization for approximate nearest neighbor search,
-    NeurIPS 2024; codecs/lorann_fit.py says what differs.
+    Jaasaari, Hyvonen and Roos, LoRANN: Low-rank matrix factorization for approximate nearest neighbor
+    search, NeurIPS 2024; codecs/lorann_fit.py says what differs.
     """
 
-    __slots__ = ("_clusters", "_code_bits", "_n_clusters", "_nprobe", "_projection", "_rank", "_rerank", "_vectors")
+    __slots__ = (
+        "_clusters",
+        "_code_bits",
+        "_n_clusters",
+        "_nprobe",
+        "_projection",
+        "_rank",
+        "_rerank",
+        "_vectors",
+    )
     OPTIONS: ClassVar[tuple[str, ...]] = ("n_clusters", "rank", "bits", "projection", "vectors")
     EFFORT: ClassVar[tuple[str, ...]] = ("nprobe", "rerank")
     LONG: ClassVar[int] = 1 << 28
@@ -188,8 +197,8 @@ class LoRANNIndex(CodedIndex):
         ----------
         rows : array_like, (n, dim)
         queries : array_like, (n_queries, dim), optional
-            Queries as they will be asked, if these are unlike the rows: what they do not ask for then takes no
-            part of a model. Ten thousand or more; they are kept, projected, for later rows (cold).
+            Queries as they will be asked, if these are unlike the rows: what they do not ask for then takes
+            no part of a model. Ten thousand or more; they are kept, projected, for later rows (cold).
         progress : bool, callable or None
             As for `Index.train`.
 
@@ -230,7 +239,9 @@ class LoRANNIndex(CodedIndex):
         self._n_clusters, self._projection, self._clusters = n_clusters, size, clusters
 
     def _new_clusters(self, n_clusters: int, size: int) -> LorannLists:
-        return LorannLists(self.dim, self.metric == "l2", n_clusters, size, self._rank, self._code_bits, self.seed)
+        return LorannLists(
+            self.dim, self.metric == "l2", n_clusters, size, self._rank, self._code_bits, self.seed
+        )
 
     def _learned(self) -> Any:
         return self._n_clusters, self._projection, self._clusters, super()._learned()
@@ -240,10 +251,24 @@ class LoRANNIndex(CodedIndex):
         super()._unlearn(codecs)
 
     def _store(self, rows: F32, step: Callable[[int], None]) -> None:
-        prepared = self._prepared(rows)
+        # Half of the work is coding rows, the other half fitting models to them.
+        prepared, told = self._prepared(rows), 0
         for first in range(0, len(rows), CHUNK):
-            super()._append(prepared[first : first + CHUNK])
-        self._lists.append(prepared, self._decode, step)
+            chunk = prepared[first : first + CHUNK]
+            super()._append(chunk)
+            if half := len(chunk) // 2:
+                step(half)
+                told += half
+        done, left = 0, len(rows) - told
+
+        def fitted(n: int) -> None:
+            nonlocal done
+            more = left * (done + n) // len(rows) - left * done // len(rows)
+            done += n
+            if more:
+                step(more)
+
+        self._lists.append(prepared, self._decode, fitted)
 
     def _commit(self) -> None:
         self._lists.commit()
@@ -300,7 +325,7 @@ class LoRANNIndex(CodedIndex):
     def _read(
         self, queries: F32, k: int, candidates: int, allowed: Bits | None, nprobe: int, wanted: int
     ) -> tuple[F32, I64]:
-        """Search the nprobe nearest clusters, and four times as many where these hold fewer rows than wanted."""
+        """Search the nprobe nearest clusters, four times as many where these hold fewer rows than wanted."""
         threads = get_num_threads() if len(queries) > 1 else 1
         n_clusters = self._lists.n_lists
         scorer = self._lists.scorer(queries, threads)

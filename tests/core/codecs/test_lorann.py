@@ -136,7 +136,9 @@ def test_eight_bits_alone_are_rounding(m, length, seed):
     vectors = drawn(m, 1 + length, seed)
     found = decode(*encode(vectors, None, 8), 8)
     for vector, kept in zip(vectors, found, strict=True):
-        np.testing.assert_allclose(kept[1:], reference.rounded(vector[1:], 8), atol=0.02 * np.abs(vector).max())
+        np.testing.assert_allclose(
+            kept[1:], reference.rounded(vector[1:], 8), atol=0.02 * np.abs(vector).max()
+        )
 
 
 @pytest.mark.parametrize("kind", ["zeros", "tiny", "huge", "one number"])

@@ -1,4 +1,4 @@
-"""What is LoRANN's own: clusters and their models, what becomes of them as rows come and go, and the effort."""
+"""What is LoRANN's own: clusters and their models, and what becomes of them as rows come and go."""
 
 import numpy as np
 import pytest
@@ -33,13 +33,14 @@ def nearest(rows, queries, metric, k=10, allowed=None):
 
 
 def recall(ids, wanted):
-    return np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(ids.tolist(), wanted.tolist(), strict=True)])
+    both = zip(ids.tolist(), wanted.tolist(), strict=True)
+    return np.mean([len(set(one) & set(other)) / len(other) for one, other in both])
 
 
 @pytest.fixture(scope="module")
 def text():
     """Rows, queries, their nearest, and an index of them."""
-    rows, queries = power_law(6000, 64, 0), power_law(100, 64, 1)
+    rows, queries = power_law(4000, 64, 0), power_law(60, 64, 1)
     index = LoRANNIndex(64, "ip", vectors="float32")
     index.add(rows)
     return rows, queries, nearest(rows, queries, "ip"), index
@@ -76,6 +77,7 @@ def test_distances_are_those_of_the_rows(text):
     distances, ids = index.search(queries, 10)
     exact = np.take_along_axis(values(queries, rows, "ip"), ids, axis=1)
     np.testing.assert_allclose(distances, exact, rtol=1e-5, atol=1e-5)
+    rows = rows[:1000]
     squared = LoRANNIndex(64, vectors="float32")
     squared.add(rows)
     distances, ids = squared.search(queries, 10)
@@ -121,7 +123,7 @@ def test_filters_are_kept_and_cost_no_recall(text, share):
     rows, queries, wanted, index = text
     allowed = np.random.default_rng(3).random(len(rows)) < share
     allowed[0] = True
-    distances, ids = index.search(queries, 10, allowed=allowed)
+    ids = index.search(queries, 10, allowed=allowed)[1]
     there = min(10, int(allowed.sum()))
     assert (ids[:, :there] >= 0).all()
     assert allowed[ids[:, :there]].all()
@@ -142,20 +144,16 @@ def test_as_many_are_found_as_there_are(text):
 
 
 def test_queries_unlike_the_rows_are_worth_training_with():
-    rng = np.random.default_rng(0)
-    rows = power_law(6000, 64, 0)
-    # Queries look along other dimensions than those that rows differ in.
-    weights = np.arange(1, 65) ** 1.0
-    queries = ((power_law(5200, 64, 1) * weights) @ np.eye(64) + 0.1 * rng.standard_normal((5200, 64))).astype(
-        np.float32
-    )
-    wanted = nearest(rows, queries[:200], "ip")
+    rows = power_law(4000, 64, 0)
+    # Queries look along other dimensions than those that rows differ in most.
+    queries = (power_law(3100, 64, 1) * np.arange(1, 65)).astype(np.float32)
+    wanted = nearest(rows, queries[:100], "ip")
     found = []
-    for given in (None, queries[200:]):
+    for given in (None, queries[100:]):
         index = LoRANNIndex(64, "ip", n_clusters=40, rank=12)
         index.train(rows, queries=given)
         index.add(rows)
-        found.append(recall(index.search(queries[:200], 10, nprobe=40, rerank=0)[1], wanted))
+        found.append(recall(index.search(queries[:100], 10, nprobe=40, rerank=0)[1], wanted))
     assert found[1] >= found[0] + 0.04
 
 
@@ -186,7 +184,7 @@ def test_fewer_rows_than_clusters_and_rows_that_are_all_alike(n_clusters):
 # Rows that come and go
 
 
-@pytest.mark.parametrize(("late", "most"), [(600, 0.005), (1800, 0.015)])
+@pytest.mark.parametrize(("late", "most"), [(400, 0.005), (1200, 0.015)])
 def test_rows_that_come_late_are_found_almost_as_well(text, late, most):
     rows, queries, wanted, index = text
     effort = {"nprobe": 32, "rerank": 50}
@@ -230,7 +228,8 @@ def test_half_of_the_rows_removed(text):
     index.remove(index.ids)
     assert index.search(queries[:2], 3)[1].tolist() == [[-1] * 3] * 2
     index.add(rows[:500])
-    assert recall(index.search(queries, 10, nprobe=64)[1], nearest(rows[:500], queries, "ip") + len(rows)) > 0.9
+    ids = index.search(queries, 10, nprobe=64)[1]
+    assert recall(ids, nearest(rows[:500], queries, "ip") + len(rows)) > 0.9
 
 
 def test_a_failed_add_leaves_models_as_they_were(monkeypatch):

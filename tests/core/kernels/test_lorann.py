@@ -33,10 +33,8 @@ def scored(bits, codes, values, scales, firsts, steps, row_firsts, norms, level,
     wide = np.zeros((len(values), 32 // bits * blocks.shape[1]), np.int8)
     wide[:, : values.shape[1]] = values
     norms = None if norms is None else hold(padded(norms, whole))
-    return lorann.lorann(
-        hold(blocks), wide, scales, firsts, hold(padded(steps, whole)), hold(padded(row_firsts, whole)), norms,
-        bits, level,
-    )  # fmt: skip
+    steps, row_firsts = hold(padded(steps, whole)), hold(padded(row_firsts, whole))
+    return lorann.lorann(hold(blocks), wide, scales, firsts, steps, row_firsts, norms, bits, level)
 
 
 @given(
