@@ -146,9 +146,9 @@ cdef double improve(
     cdef double* trial = room
     cdef double* slope = room + n
     cdef double least = error_of(v, metric, n, step, codes, slope), error, next = step
-    cdef int round
+    cdef int _round
     memcpy(trial, codes, n * sizeof(double))
-    for round in range(ROUNDS):
+    for _round in range(ROUNDS):
         sweep(v, metric, n, next, half, trial, slope)
         next = halved(refitted(v, metric, n, trial, next))
         if next == 0:

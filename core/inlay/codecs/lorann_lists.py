@@ -161,7 +161,8 @@ class LorannLists:
         self.codes.resize(self.lists.n_places)
 
     def move(self, sources: I64, targets: I64) -> None:
-        """Let the slots of targets hold the rows of sources."""
+        """Let the slots of targets hold the rows of sources; what was appended stays."""
+        self.commit()
         self._follow(*self.lists.remove(targets))
         self.lists.rename(sources, targets)
 

@@ -5,7 +5,6 @@ Like the functions of table.pyx, these exist for tests and measurements, and che
 
 import numpy as np
 
-from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int32_t, uint8_t, uint16_t
 
 from .table cimport Half, Kernels, LorannQueries, LorannRows, LorannScan, at, kLine, kRows, kTogether

@@ -252,6 +252,18 @@ def test_a_failed_add_leaves_models_as_they_were(monkeypatch):
     assert index.to_bytes() == before
 
 
+def test_rows_that_are_replaced_keep_the_model_that_was_fitted_for_them():
+    rows = power_law(900, 32, 0)
+    index = LoRANNIndex(32, n_clusters=3, vectors="float32")
+    index.add(rows[:300])
+    # Twice as many come, so models are fitted again, and some of them replace others.
+    index.upsert(rows[300:], np.arange(200, 800))
+    held = np.concatenate([rows[:200], rows[300:]])
+    estimates, ids = index.search(held[:50], 10, nprobe=3, rerank=0)
+    exact = np.take_along_axis(values(held[:50], held, "l2"), ids, axis=1)
+    assert np.abs(estimates - exact).mean() < 0.1 * exact[:, 1:].mean()
+
+
 # What it is
 
 
