@@ -169,8 +169,8 @@ class Hnswlib(Engine):
 class Contender:
     """A name, how its engine is made, and its settings for a given k.
 
-    ``scans`` says that every search scores every row. Otherwise a graph is walked, and the settings are the
-    efforts of the walk, from the least to the most: a curve.
+    ``scans`` says that every search scores every row. Otherwise a graph is walked or some lists are read, and
+    the settings are the efforts of that, from the least to the most: a curve.
     """
 
     name: str
@@ -214,6 +214,7 @@ REFINE = partial(fixed, "k_factor_rf", (1, 2, 5, 10, 20, 40))
 WIDTHS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400, 600)
 EF = partial(at_least_k, "ef", WIDTHS)
 EF_SEARCH = partial(at_least_k, "efSearch", WIDTHS)
+NPROBE = partial(fixed, "nprobe", (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))
 EF_CONSTRUCTION = 200  # of every baseline's graph
 
 CONTENDERS: tuple[Contender, ...] = (
@@ -223,6 +224,9 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("inlay-LVQ4x4", Inlay, ("LVQ4x4",), RERANK),
     Contender("inlay-LVQ4x8", Inlay, ("LVQ4x8",), RERANK),
     Contender("inlay-LVQ8x8", Inlay, ("LVQ8x8",), RERANK),
+    Contender("inlay-IVF256,LVQ8", Inlay, ("IVF256,LVQ8",), NPROBE, scans=False),
+    Contender("inlay-IVF256,LVQ4x8", Inlay, ("IVF256,LVQ4x8",), NPROBE, scans=False),
+    Contender("inlay-LoRANN", Inlay, ("LoRANN",), NPROBE, scans=False),
     Contender("inlay-HNSW32", Inlay, ("HNSW32",), EF, scans=False),
     Contender("inlay-HNSW32,LVQ8", Inlay, ("HNSW32,LVQ8",), EF, scans=False),
     Contender("inlay-HNSW32,LVQ4x8", Inlay, ("HNSW32,LVQ4x8",), EF, scans=False),
@@ -233,6 +237,7 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("faiss-SQ8", Faiss, ("SQ8",), as_it_is),
     Contender("faiss-SQ4+SQ8", Faiss, ("SQ4,Refine(SQ8)",), REFINE),
     Contender("faiss-PQfs+SQ8", Faiss, ("PQ{m}x4fs,Refine(SQ8)",), REFINE),
+    Contender("faiss-IVF256,SQ8", Faiss, ("IVF256,SQ8",), NPROBE, scans=False),
     Contender("faiss-HNSW32", Faiss, ("HNSW32", EF_CONSTRUCTION), EF_SEARCH, scans=False),
     Contender("faiss-HNSW32,SQ8", Faiss, ("HNSW32,SQ8", EF_CONSTRUCTION), EF_SEARCH, scans=False),
     Contender("hnswlib-M16", Hnswlib, (16, EF_CONSTRUCTION), EF, scans=False),

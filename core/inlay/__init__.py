@@ -1,14 +1,19 @@
 """Inlay: quantised vector search inside the tools you already use."""
 
+from .clusters import KMeans
 from .collection import Collection, Hit, Record
 from .contents import FormatError
 from .ids import IdFilter
 from .indexes import (
     FlatIndex,
     GraphIndex,
+    IVFIndex,
     Index,
     LVQIndex,
+    LoRANNIndex,
+    PQIndex,
     QuIVerIndex,
+    RVQIndex,
     SymphonyQGIndex,
     from_spec,
     load,
@@ -21,10 +26,15 @@ __all__ = [
     "FormatError",
     "GraphIndex",
     "Hit",
+    "IVFIndex",
     "IdFilter",
     "Index",
+    "KMeans",
     "LVQIndex",
+    "LoRANNIndex",
+    "PQIndex",
     "QuIVerIndex",
+    "RVQIndex",
     "Record",
     "SymphonyQGIndex",
     "from_spec",

@@ -24,6 +24,20 @@ cdef class Scorer(Prepared):
         self, size_t query, size_t n_queries, size_t first, size_t n, float* out, size_t stride, int worker
     ) noexcept nogil
 
+    # The same of up to eight queries named by their numbers, any of the batch; `out` has room for eight.
+    cdef void block_of(
+        self, const uint32_t* queries, size_t n_queries, size_t first, size_t n, float* out, size_t stride,
+        int worker
+    ) noexcept nogil
+
+    # These queries (one, or up to eight) are the next that `block_of` is asked for, with rows of this list
+    # alone. What depends on the list is made here.
+    cdef void enter(self, size_t which, const uint32_t* queries, size_t n, int worker) noexcept nogil
+
+    # This list is the next that queries enter, and `n` of its rows from a place on the next to be scored: a
+    # hint to fetch all that.
+    cdef void expect_list(self, size_t which, size_t first, size_t n) noexcept nogil
+
     # The part of a query's scores that `block` leaves out.
     cdef float shift(self, size_t query) noexcept nogil
 

@@ -37,6 +37,21 @@ cdef class Scorer(Prepared):
     ) noexcept nogil:
         pass
 
+    cdef void block_of(
+        self, const uint32_t* queries, size_t n_queries, size_t first, size_t n, float* out, size_t stride,
+        int worker
+    ) noexcept nogil:
+        # For scorers that gain nothing by taking several queries together.
+        cdef size_t a
+        for a in range(n_queries):
+            self.block(queries[a], 1, first, n, out + a * stride, stride, worker)
+
+    cdef void enter(self, size_t which, const uint32_t* queries, size_t n, int worker) noexcept nogil:
+        pass
+
+    cdef void expect_list(self, size_t which, size_t first, size_t n) noexcept nogil:
+        pass
+
     cdef float shift(self, size_t query) noexcept nogil:
         return 0.0
 

@@ -1,6 +1,7 @@
 """Promises of compat.contenders: every line of the table works, and who is missing is told how to come."""
 
 import importlib.util
+import re
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_names_are_unique():
     assert len({contender.name for contender in CONTENDERS}) == len(CONTENDERS)
 
 
-def test_graphs_are_swept_from_the_least_effort_to_the_most():
+def test_curves_are_swept_from_the_least_effort_to_the_most():
     graphs = [contender for contender in CONTENDERS if not contender.scans]
     assert {"inlay-QuIVer32", "inlay-SymQG32", "faiss-HNSW32", "hnswlib-M16"} <= {
         contender.name for contender in graphs
@@ -53,7 +54,9 @@ def test_graphs_are_swept_from_the_least_effort_to_the_most():
     for contender in graphs:
         efforts = [value for setting in contender.settings(10) for value in setting.values()]
         assert efforts == sorted(set(efforts))
-        assert (efforts[0], efforts[-1]) == (10, 600)
+        assert (efforts[0], efforts[-1]) == (
+            (1, 128) if re.search("IVF|LoRANN", contender.name) else (10, 600)
+        )
 
 
 def test_faiss_graphs_are_built_as_wide_as_the_recipe_says():

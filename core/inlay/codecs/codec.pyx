@@ -37,10 +37,20 @@ cdef class Codes:
             table.own()
 
     def move(self, sources, targets):
-        """Let the rows of targets become those of sources."""
+        """Let the rows of targets become those of sources, all at once."""
+        self.place(targets, self, sources)
+
+    def place(self, targets, Codes other, sources):
+        """Let the rows of targets become those of sources in other codes of the same kind."""
+        self.own()
+        for name, table in self.tables.items():
+            table.rows[targets] = other.tables[name].rows[sources]
+
+    def blank(self, targets):
+        """Let the rows of targets hold zeros."""
         self.own()
         for table in self.tables.values():
-            table.rows[targets] = table.rows[sources]
+            table.rows[targets] = 0
 
     def compact(self):
         """Give back memory beyond the rows there are."""
@@ -79,20 +89,26 @@ cdef class Codec:
     """
 
     is_trained = True
+    # Rows that lie packed together: where they start is a multiple of it.
+    packed = 16
 
     def __init__(self, Py_ssize_t dim, bint squared_l2):
         self.dim = dim
         self.squared_l2 = squared_l2
 
-    def train(self, rows, *, seed=0, progress=None):
-        """Learn from rows (n, dim); nothing where nothing is learned."""
+    def train(self, rows, *, seed=0, progress=None, origins=None):
+        """Learn from rows (n, dim), of `residual` rows with their origins; nothing where nothing is learned."""
 
     def new_codes(self):
         """Return empty `Codes` of this codec."""
         raise TypeError("an abstract codec has no codes")
 
-    def encode(self, rows, Codes codes=None):
-        """Append the codes of rows (n, dim) to `codes`, new ones if None, and return it."""
+    def encode(self, rows, Codes codes=None, origins=None):
+        """Append the codes of rows (n, dim) to `codes`, new ones if None, and return it.
+
+        A codec of `residual` rows is given what origins (n, dim) leave of rows, and the origins. Its scorers
+        then leave -2 <q, origin> (squared L2; -<q, origin> for inner products) to the caller.
+        """
         raise TypeError("an abstract codec has no codes")
 
     def decode(self, Codes codes, slots=None):
@@ -116,6 +132,11 @@ cdef class Codec:
 
     def unlearn(self, learned):
         """Go back to what `learned` gave."""
+
+    @property
+    def nbytes(self):
+        """Bytes of what was learned, where that is much."""
+        return 0
 
     def state(self):
         """Return (fields, arrays) that a file holds of what was learned."""

@@ -11,6 +11,8 @@ cdef class LVQCodec(Codec):
     cdef readonly object rotation
     cdef readonly bint may_drop_rotation
     cdef readonly str layout
+    cdef readonly bint grows
+    cdef readonly bint residual
     # What rows are coded about and the watch over it; None before training.
     cdef readonly Frame frame
     cdef readonly object drift

@@ -26,6 +26,8 @@ class LVQCodec(Codec):
     rotation: HadamardRotation | None
     may_drop_rotation: bool
     layout: str
+    grows: bool
+    residual: bool
     frame: Frame | None
     drift: Drift | None
     def __init__(
@@ -38,6 +40,8 @@ class LVQCodec(Codec):
         rotation_seed: int | None,
         may_drop_rotation: bool = False,
         layout: str = "blocks",
+        grows: bool = True,
+        residual: bool = False,
     ) -> None: ...
     @property
     def most_means(self) -> int: ...

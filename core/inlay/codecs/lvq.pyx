@@ -93,6 +93,10 @@ cdef class LVQCodec(Codec):
     layout : {"blocks", "rows"}
         How the first level lies: for scans of all rows, about any number of means, or for walks from row to
         row (`Scorer.near`, `pairs`), about one.
+    grows : bool
+        Whether means are added where new rows call for them; if not, n_means must be 1.
+    residual : bool
+        Rows are what origins leave of them: see `Codec.encode`.
     """
 
     def __init__(
@@ -105,6 +109,8 @@ cdef class LVQCodec(Codec):
         rotation_seed,
         bint may_drop_rotation=False,
         str layout="blocks",
+        bint grows=True,
+        bint residual=False,
     ):
         super().__init__(dim, squared_l2)
         if dim > <Py_ssize_t>kMaxDim:
@@ -117,11 +123,12 @@ cdef class LVQCodec(Codec):
             raise ValueError(f'layout must be "blocks" or "rows", not {layout!r}')
         if not 0 <= n_means <= MAX_MEANS:
             raise ValueError(f"n_means must be at most {MAX_MEANS}, not {n_means}")
-        if layout == "rows" and n_means != 1:
-            raise ValueError(f"codes row by row lie about one mean: n_means must be 1, not {n_means}")
+        if (layout == "rows" or residual or not grows) and n_means != 1:
+            raise ValueError(f"such codes lie about one mean: n_means must be 1, not {n_means}")
         self.bits, self.residual_bits, self.n_means = bits, residual_bits, n_means
         self.rotation = None if rotation_seed is None else HadamardRotation(dim, rotation_seed)
         self.may_drop_rotation, self.layout = may_drop_rotation, layout
+        self.grows, self.residual = grows and layout == "blocks" and not residual, residual
 
     @property
     def is_trained(self):
@@ -141,14 +148,14 @@ cdef class LVQCodec(Codec):
     @property
     def most_means(self):
         """How many means there can come to be."""
-        return 1 if self.layout == "rows" else MAX_MEANS
+        return MAX_MEANS if self.grows else 1
 
     @property
     def code_size(self):
         """Bytes a row, cold ones included."""
         return self.new_codes().code_size
 
-    def train(self, rows, *, seed=0, progress=None):
+    def train(self, rows, *, seed=0, progress=None, origins=None):
         """Find the centre and the means about it from rows (n, dim), n >= n_means; decide what is open."""
         if len(rows) < max(self.n_means, 1):
             raise ValueError(
@@ -195,9 +202,11 @@ cdef class LVQCodec(Codec):
         """Return empty tables."""
         if self.layout == "rows":
             return LVQRows(self.dim, self.bits, self.residual_bits)
-        return LVQBlocks(self.dim, self.bits, self.residual_bits, self.squared_l2)
+        return LVQBlocks(
+            self.dim, self.bits, self.residual_bits, self.squared_l2, self.grows, self.residual
+        )
 
-    def encode(self, rows, Codes codes=None):
+    def encode(self, rows, Codes codes=None, origins=None):
         """Append the codes of rows (n, dim) to `codes`; O(dim log dim + n_means dim) a row."""
         codes = self.new_codes() if codes is None else codes
         cdef Py_ssize_t first = len(codes)
@@ -206,8 +215,12 @@ cdef class LVQCodec(Codec):
         codes.own()
         codes.resize(first + len(rows))
         if len(rows):
-            encode_rows(self.frame, rows, codes, first, energy, thread_count(0))
-            if self._watch(rows, energy):
+            if self.residual and self.rotation is not None:
+                origins = self.rotation.apply(origins)
+            encode_rows(
+                self.frame, rows, codes, first, energy, thread_count(0), origins if self.residual else None
+            )
+            if self.grows and self._watch(rows, energy):
                 # These rows showed that a mean was missing, so they shall have it too.
                 encode_rows(self.frame, rows, codes, first, energy, thread_count(0))
         return codes
@@ -215,7 +228,7 @@ cdef class LVQCodec(Codec):
     def _watch(self, rows, energy):
         # Add a mean where the rows of late call for one. Means are only ever added, so that old codes stay
         # valid.
-        if len(self.means) == self.most_means or not self.drift.notices(rows, energy):
+        if len(self.means) == MAX_MEANS or not self.drift.notices(rows, energy):
             return False
         mean = self.drift.take_mean()
         if mean is None:
@@ -262,7 +275,7 @@ cdef class LVQCodec(Codec):
             return {"trained": False}, {}
         fields, sums = self.drift.state()
         # Where rotation is no option of the index, a file has to say that training dropped it.
-        dropped = {"rotated": False} if self.layout == "rows" and self.rotation is None else {}
+        dropped = {"rotated": False} if not self.grows and self.rotation is None else {}
         return {"trained": True, "drift": fields, **dropped}, {
             "centre": self.centre, "means": self.means, "drift_sums": sums,
         }
@@ -279,9 +292,9 @@ cdef class LVQCodec(Codec):
         for name, array in (("centre", centre), ("means", means), ("drift_sums", sums)):
             if not np.isfinite(array).all():
                 raise sections.fault(name, "holds a NaN or infinite value")
-        if self.layout == "rows" and "rotated" in header and not field(header, "rotated", bool):
+        if not self.grows and "rotated" in header and not field(header, "rotated", bool):
             self.rotation = None
-        self.may_drop_rotation = False if self.layout == "rows" else self.may_drop_rotation
+        self.may_drop_rotation = self.may_drop_rotation and self.grows
         drift = Drift.restored(field(header, "drift", dict), sums)
         self.frame, self.drift = Frame(self.rotation, np.array(centre), np.array(means)), drift
 

@@ -21,6 +21,7 @@ cdef struct Places:
     float* rhos
     uint8_t* selectors
     uint8_t* residuals
+    float* wholes
 
 
 cdef class LVQCodes(Codes):
@@ -47,7 +48,8 @@ cdef class LVQRows(LVQCodes):
 
 
 cdef class LVQBlocks(LVQCodes):
-    pass
+    cdef readonly bint residual
+    cdef object lanes(self)
 
 
 cdef class Frame:

@@ -24,7 +24,16 @@ class LVQRows(LVQCodes):
     def code_size(self) -> int: ...
 
 class LVQBlocks(LVQCodes):
-    def __init__(self, dim: int, bits: int, residual_bits: int, with_norms: bool) -> None: ...
+    residual: bool
+    def __init__(
+        self,
+        dim: int,
+        bits: int,
+        residual_bits: int,
+        with_norms: bool,
+        with_selectors: bool = True,
+        residual: bool = False,
+    ) -> None: ...
     @property
     def code_size(self) -> int: ...
 

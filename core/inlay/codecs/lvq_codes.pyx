@@ -7,6 +7,7 @@ or row by row, as a walk over a graph wants it, about one mean:
     codes      n x stride bytes                   codes and constants of each row: kernels/gather.hpp
 and in either case:
     rhos       4 bytes a row, cold                rho, to undo the correction
+    wholes     4 bytes a row, cold                the norm from both levels (residual rows, l2, two levels)
     residuals  ceil(dim * bits2 / 8) bytes a row, cold, one byte or nibble a dimension, the lower nibble first
 
 What the numbers mean is said in lvq.pyx. Encoder and scorer read and write them through `Places`, bare
@@ -82,7 +83,7 @@ cdef class LVQCodes(Codes):
         tables["rhos"] = Table(np.float32)
         if residual_bits:
             tables["residuals"] = Table(np.uint8, (self.residual_bytes,))
-        super().__init__(tables, ("rhos", "residuals"))
+        super().__init__(tables, ("rhos", "residuals", "wholes"))
         self.moved = True
 
     cdef Places where(self) except *:
@@ -100,6 +101,7 @@ cdef class LVQCodes(Codes):
             self.places.rhos = <float*>address(self.tables, "rhos")
             self.places.selectors = <uint8_t*>address(self.tables, "selectors")
             self.places.residuals = <uint8_t*>address(self.tables, "residuals")
+            self.places.wholes = <float*>address(self.tables, "wholes")
             self.moved = False
         return self.places
 
@@ -177,9 +179,16 @@ cdef class LVQBlocks(LVQCodes):
         See `LVQCodes`.
     with_norms : bool
         Whether scores need norms, as those of squared L2 do.
+    with_selectors : bool
+        Whether there may be several means.
+    residual : bool
+        Whether rows are what origins leave of them.
     """
 
-    def __init__(self, Py_ssize_t dim, int bits, int residual_bits, bint with_norms):
+    def __init__(
+        self, Py_ssize_t dim, int bits, int residual_bits, bint with_norms, bint with_selectors=True,
+        bint residual=False,
+    ):
         tables = {
             "codes": Table(np.uint8, (lines_of(bits, dim), kLine)),
             "steps": Table(np.float32),
@@ -187,13 +196,18 @@ cdef class LVQBlocks(LVQCodes):
         }
         if with_norms:
             tables["norms"] = Table(np.float32)
-        tables["selectors"] = Table(np.uint8)
+        if with_selectors:
+            tables["selectors"] = Table(np.uint8)
+        if residual and with_norms and residual_bits:
+            tables["wholes"] = Table(np.float32)
+        self.residual = residual
         super().__init__(dim, bits, residual_bits, 0, tables)
 
     @property
     def code_size(self):
         """Bytes a row, cold ones included."""
-        return 4 * self.lines + 12 + 4 * ("norms" in self.tables) + 1 + self.residual_bytes
+        alone = sum(table.rows.dtype.itemsize for table in self.tables.values() if table.shape == ())
+        return 4 * self.lines + alone + self.residual_bytes
 
     def length(self, name, Py_ssize_t n):
         """Return how many rows a table has for n rows of codes."""
@@ -215,15 +229,27 @@ cdef class LVQBlocks(LVQCodes):
             blocks.rows[n // 16].reshape(self.lines, 16, 4)[:, n % 16:] = 0
         self.n = n
 
-    def move(self, sources, targets):
-        """Let the rows of targets become those of sources."""
+    cdef object lanes(self):
+        return self.tables["codes"].rows.reshape(-1, self.lines, 16, 4)
+
+    def place(self, targets, Codes other, sources):
+        """Let the rows of targets become those of sources in other codes of the same kind."""
+        self.own()
+        cdef LVQBlocks of = other
+        for name, table in self.tables.items():
+            if name == "codes":
+                self.lanes()[targets // 16, :, targets % 16] = of.lanes()[sources // 16, :, sources % 16]
+            else:
+                table.rows[targets] = other.tables[name].rows[sources]
+
+    def blank(self, targets):
+        """Let the rows of targets hold zeros."""
         self.own()
         for name, table in self.tables.items():
             if name == "codes":
-                lanes = table.rows.reshape(-1, self.lines, 16, 4)
-                lanes[targets // 16, :, targets % 16] = lanes[sources // 16, :, sources % 16]
+                self.lanes()[targets // 16, :, targets % 16] = 0
             else:
-                table.rows[targets] = table.rows[sources]
+                table.rows[targets] = 0
 
 
 cdef Py_ssize_t rounded(Py_ssize_t size, Py_ssize_t unit) noexcept:

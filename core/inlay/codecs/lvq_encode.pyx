@@ -7,6 +7,10 @@
     norm      = |mean|^2 + |r|^2 + 2 <mean, rho rhat>   where scores need it
     c2        = round((r - rhat) / step2)               of two levels only; step2 = step / 2^bits2
 
+Rows that are what origins leave have the origin in their norm, o = R origin:
+
+    norm      = |r|^2 + <o, o + 2 centre + 2 rho rhat>  and the same from both levels as `whole`
+
 A row's codes depend on the row and the frame alone: not on its batch, the threads or the CPU level. So sums
 that decide something are summed in one order everywhere, and where rounding could choose the mean, float64
 does.
@@ -34,6 +38,7 @@ cdef struct EncodeJob:
     const float* rows
     const float* centre
     const float* means
+    const float* origins    # R origin of each row; null where there are none
     Py_ssize_t n_means
     Py_ssize_t dim
     Py_ssize_t lines
@@ -49,12 +54,14 @@ cdef struct EncodeJob:
 
 
 cdef int encode_rows(
-    Frame frame, const float[:, ::1] rows, LVQCodes codes, Py_ssize_t first, float[::1] energy, int workers
+    Frame frame, const float[:, ::1] rows, LVQCodes codes, Py_ssize_t first, float[::1] energy, int workers,
+    const float[:, ::1] origins=None,
 ) except -1:
     cdef EncodeJob job
     cdef size_t n = rows.shape[0]
     job.rotation = <void*>frame.rotation if frame.rotation is not None else NULL
     job.rows, job.centre, job.means = &rows[0, 0], &frame.centre_view[0], &frame.means_view[0, 0]
+    job.origins = &origins[0, 0] if origins is not None else NULL
     job.n_means, job.dim, job.lines = frame.means_view.shape[0], codes.dim, codes.lines
     job.stride, job.residual_bytes, job.first = codes.stride, codes.residual_bytes, first
     job.bits, job.residual_bits = codes.bits, codes.residual_bits
@@ -125,14 +132,19 @@ cdef void encode_row(EncodeJob* job, size_t row, char* scratch) noexcept nogil:
         put_row(job.bits, codes, job.lines, slot % 16, block_of(job.to.blocks, job.lines, slot))
         job.to.steps[slot] = rho * grid.step
         job.to.lows[slot] = rho * grid.low
-        job.to.selectors[slot] = <uint8_t>selector
+        if job.to.selectors != NULL:
+            job.to.selectors[slot] = <uint8_t>selector
         if job.to.norms != NULL:
             norm = sums[0]
             if job.n_means > 1:
                 norm += mean_terms(mean, codes, dim, grid, rho)
+            if job.origins != NULL:
+                norm += origin_terms(job, row, codes, NULL, grid, rho)
             job.to.norms[slot] = norm
     if job.residual_bits:
         put_residual(job, r, codes, grid, codes2, job.to.residuals + slot * job.residual_bytes)
+        if job.to.wholes != NULL:
+            job.to.wholes[slot] = origin_terms(job, row, codes, codes2, grid, 1.0)
 
 
 cdef void put_whole(
@@ -187,6 +199,22 @@ cdef float mean_terms(
     cdef Py_ssize_t i
     for i in range(dim):
         total += mean[i] * (<double>mean[i] + 2.0 * rho * (grid.low + grid.step * codes[i]))
+    return <float>total
+
+
+cdef float origin_terms(
+    EncodeJob* job, size_t row, const uint8_t* codes, const int8_t* codes2, Grid grid, float rho
+) noexcept nogil:
+    # <o, o + 2 centre + 2 rho rhat>; and |rhat|^2 with it, where rhat is from both levels.
+    cdef const float* o = job.origins + row * job.dim
+    cdef double total = 0.0, rhat, step2 = <double>grid.step / (1 << job.residual_bits)
+    cdef Py_ssize_t i
+    for i in range(job.dim):
+        rhat = grid.low + <double>grid.step * codes[i]
+        if codes2 != NULL:
+            rhat += step2 * codes2[i]
+            total += rhat * rhat
+        total += o[i] * (o[i] + 2.0 * (job.centre[i] + rho * rhat))
     return <float>total
 
 

@@ -28,6 +28,9 @@ cdef double DEVIATIONS = 3.5
 # Rows decoded together when candidates are rescored: one tile of the float kernel.
 cdef enum:
     TILE = 8
+# Queries from which eight together take less time than one by one.
+cdef enum:
+    FEW = 3
 
 
 cdef class LVQScorer(Scorer):
@@ -64,7 +67,8 @@ cdef class LVQScorer(Scorer):
     cdef float* shifts
     cdef float* slacks       # a row's slack over its step
     cdef float* zeros        # the mean of rows that are to be decoded without theirs
-    cdef char* scratch       # of each worker: codes of a row, its second level, a tile of decoded rows
+    # Of each worker: codes of a row, its second level, a tile of decoded rows, eight queries interleaved.
+    cdef char* scratch
     cdef size_t scratch_size
 
     def __init__(
@@ -77,7 +81,8 @@ cdef class LVQScorer(Scorer):
         self.residual_bytes = codes.residual_bytes
         self.means = &frame.means_view[0, 0]
         self.n_means, self.n_queries = frame.means_view.shape[0], queries.shape[0]
-        self.least = 0.0 if squared_l2 else -INFINITY
+        # Of residual rows these are not whole scores yet.
+        self.least = 0.0 if squared_l2 and not codes.residual else -INFINITY
         self.scan_one = active().scan4_one if self.bits == 4 else active().scan8_one
         self.scan_eight = active().scan4_eight if self.bits == 4 else active().scan8_eight
         self.allocate(workers)
@@ -93,7 +98,9 @@ cdef class LVQScorer(Scorer):
         cdef size_t row = lined(self.dim * sizeof(float)), values = lined(self.values)
         cdef size_t constants = lined(padded * sizeof(float))
         cdef size_t offsets = (padded if self.n_means > 1 else 1) * MAX_MEANS * sizeof(float)
-        self.scratch_size = values + lined(self.dim) + lined(TILE * self.dim * sizeof(float))
+        self.scratch_size = (
+            values + lined(self.dim) + lined(TILE * self.dim * sizeof(float)) + kTogether * values
+        )
         cdef size_t zeros = n * values + groups * 8 * values + offsets + 4 * constants + row
         cdef char* next = self.room(zeros, zeros + n * row + workers * self.scratch_size)
         self.singles = <int8_t*>next
@@ -139,10 +146,12 @@ cdef class LVQScorer(Scorer):
                     product += <double>q[j] * self.means[s * self.dim + j]
                 self.offsets[i * MAX_MEANS + s] = <float>(factor * product)
         if self.n_queries > 2:
-            for j in range(self.values // 4):
-                memcpy(
-                    self.together + i // 8 * 8 * lined(self.values) + 4 * (j * 8 + i % 8), single + 4 * j, 4
-                )
+            self.interleave(single, i % 8, self.together + i // 8 * 8 * lined(self.values))
+
+    cdef inline void interleave(self, const int8_t* single, size_t lane, int8_t* together) noexcept nogil:
+        cdef Py_ssize_t j
+        for j in range(self.values // 4):
+            memcpy(together + 4 * (j * 8 + lane), single + 4 * j, 4)
 
     cdef void block(
         self, size_t query, size_t n_queries, size_t first, size_t n, float* out, size_t stride, int worker
@@ -152,11 +161,8 @@ cdef class LVQScorer(Scorer):
         cdef bint together = self.n_queries > 2
         cdef const int8_t* values = self.together if together else self.singles
         cdef const uint8_t* blocks = block_of(self.at.blocks, self.lines, first)
-        cdef Constants rows
+        cdef Constants rows = self.constants(first)
         cdef Queries queries
-        rows.steps, rows.lows = self.at.steps + first, self.at.lows + first
-        rows.norms = self.at.norms + first if self.squared_l2 else NULL
-        rows.selectors = self.at.selectors + first if self.n_means > 1 else NULL
         queries.offset_stride = MAX_MEANS if self.n_means > 1 else 0
         queries.n_offsets = self.n_means
         while done < n_queries:
@@ -170,6 +176,41 @@ cdef class LVQScorer(Scorer):
                 self.scan_one(blocks, self.lines, queries, rows, n, out + done * stride, stride)
                 done += 1
 
+    cdef void block_of(
+        self, const uint32_t* queries, size_t n_queries, size_t first, size_t n, float* out, size_t stride,
+        int worker
+    ) noexcept nogil:
+        # Fewer than FEW are faster one by one; about several means, whose offsets would have to be brought
+        # together too, they always are.
+        cdef int8_t* together = <int8_t*>self.scratch + (worker + 1) * self.scratch_size
+        cdef const uint8_t* blocks = block_of(self.at.blocks, self.lines, first)
+        cdef float[8] scales
+        cdef float[8] sums
+        cdef Queries some
+        cdef size_t a, query
+        some.offset_stride, some.n_offsets = 0, self.n_means
+        if n_queries < FEW or self.n_means > 1:
+            for a in range(n_queries):
+                some.values = self.singles + queries[a] * lined(self.values)
+                some.scales, some.sums = self.scales + queries[a], self.sums + queries[a]
+                some.offsets = self.offsets + (queries[a] * MAX_MEANS if self.n_means > 1 else 0)
+                self.scan_one(blocks, self.lines, some, self.constants(first), n, out + a * stride, stride)
+            return
+        together -= kTogether * lined(self.values)
+        for a in range(8):  # kTogether
+            query = queries[min(a, n_queries - 1)]  # lanes without a query repeat the last one
+            self.interleave(self.singles + query * lined(self.values), a, together)
+            scales[a], sums[a] = self.scales[query], self.sums[query]
+        some.values, some.scales, some.sums, some.offsets = together, scales, sums, self.offsets
+        self.scan_eight(blocks, self.lines, some, self.constants(first), n, out, stride)
+
+    cdef inline Constants constants(self, size_t first) noexcept nogil:
+        cdef Constants rows
+        rows.steps, rows.lows = self.at.steps + first, self.at.lows + first
+        rows.norms = self.at.norms + first if self.squared_l2 else NULL
+        rows.selectors = self.at.selectors + first if self.n_means > 1 else NULL
+        return rows
+
     cdef float shift(self, size_t query) noexcept nogil:
         return self.shifts[query]
 
@@ -179,7 +220,7 @@ cdef class LVQScorer(Scorer):
     cdef void decode_row(self, uint32_t slot, float* out, char* scratch) noexcept nogil:
         # mean + rhat, from every level there is
         cdef uint8_t* codes = <uint8_t*>scratch
-        cdef int selector = self.at.selectors[slot]
+        cdef int selector = self.at.selectors[slot] if self.n_means > 1 else 0
         # A damaged file may name a mean that there is not.
         cdef const float* mean = self.means + (selector if selector < self.n_means else 0) * self.dim
         get_row(self.bits, block_of(self.at.blocks, self.lines, slot), self.lines, slot % 16, codes)
@@ -209,13 +250,15 @@ cdef class LVQScorer(Scorer):
                     self.decode_row(slots[done + i], rows + i * self.dim, scratch)
                 else:
                     self.corrected_row(slots[done + i], rows + i * self.dim, <uint8_t*>scratch)
-            if self.squared_l2 and two_levels:
+            if self.squared_l2 and two_levels and self.at.wholes == NULL:
                 active().squared_l2(q, 1, rows, tile, self.dim, out + done, tile)
                 continue
             active().negative_ip(q, 1, rows, tile, self.dim, out + done, tile)
             for i in range(done, done + tile):
                 if not two_levels:
                     out[i] = self.complete(query, slots[i], out[i])
+                elif self.squared_l2:
+                    out[i] = 2.0 * out[i] + self.at.wholes[slots[i]]
                 out[i] += self.shifts[query]
                 if out[i] < self.least:
                     out[i] = self.least

@@ -149,7 +149,7 @@ cdef class PlainCodec(Codec):
         """Return an empty table of rows."""
         return Codes({"rows": Table(self.dtype, (self.dim,))})
 
-    def encode(self, rows, Codes codes=None):
+    def encode(self, rows, Codes codes=None, origins=None):
         """Append rows (n, dim) to `codes`.
 
         Raises ValueError, before anything changes, for values that float16 cannot hold.

@@ -36,6 +36,18 @@ def rows_at(Scorer scorer not None, Py_ssize_t query, const uint32_t[::1] slots,
     return out
 
 
+def block(Scorer scorer not None, Py_ssize_t query, Py_ssize_t first, Py_ssize_t n, int worker=0):
+    """Return the scores (n,) of a run of rows as a scan has them, the query's shift included."""
+    out = np.empty(n, np.float32)
+    cdef float[::1] view = out
+    if n:
+        check(scorer, query)
+        with nogil:
+            scorer.block(query, 1, first, n, &view[0], n, worker)
+        out += scorer.shift(query)
+    return out
+
+
 def apart(Scorer pairs not None, uint32_t slot, slots, int worker=0):
     """Return the squared L2 distances (n,) from the row in a slot to those in slots, all of them there."""
     check(pairs, worker)

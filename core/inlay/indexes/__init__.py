@@ -5,8 +5,11 @@ from typing import Any
 
 from .. import file
 from ..contents import FormatError, field
+from .additive import PQIndex, RVQIndex
 from .base import Index
 from .exhaustive import FlatIndex, LVQIndex
+from .ivf import IVFIndex
+from .lorann import LoRANNIndex
 from .navigable import GraphIndex
 from .quiver import QuIVerIndex
 from .symphony import SymphonyQGIndex
@@ -15,15 +18,29 @@ __all__ = [
     "FAMILIES",
     "FlatIndex",
     "GraphIndex",
+    "IVFIndex",
     "Index",
     "LVQIndex",
+    "LoRANNIndex",
+    "PQIndex",
     "QuIVerIndex",
+    "RVQIndex",
     "SymphonyQGIndex",
     "from_spec",
     "load",
 ]
 
-FAMILIES: Sequence[type[Index]] = (FlatIndex, LVQIndex, GraphIndex, QuIVerIndex, SymphonyQGIndex)
+FAMILIES: Sequence[type[Index]] = (
+    FlatIndex,
+    LVQIndex,
+    PQIndex,
+    RVQIndex,
+    IVFIndex,
+    GraphIndex,
+    QuIVerIndex,
+    SymphonyQGIndex,
+    LoRANNIndex,
+)
 
 
 def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
@@ -35,10 +52,15 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
         "Flat": `FlatIndex`.
         "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x4", "LVQ8x8": `LVQIndex`, bits of the first level
         and of the second.
+        "PQ16": `PQIndex` of 16 codes of 8 bits; "PQ32x4fs": of 32 codes of 4 bits.
+        "RVQ8x8", "RVQ16x4": `RVQIndex` of 8 codes of 8 bits, of 16 codes of 4.
+        "IVF1024,LVQ8": `IVFIndex`, 1,024 lists of rows in that code, which may also be "Flat"; "IVF,LVQ8":
+        as many lists as suit the rows it is trained on.
         "HNSW32": `GraphIndex` of float32 rows, at most 32 links each; "HNSW32,LVQ8": of rows in any of these
         codes.
         "QuIVer32": `QuIVerIndex`, at most 32 links a row.
         "SymQG32": `SymphonyQGIndex`, 32 links a row.
+        "LoRANN1024": `LoRANNIndex`, 1,024 clusters; "LoRANN" leaves their number to training.
     dim : int
     metric : {"l2", "ip", "cosine"}
     **options

@@ -1,11 +1,18 @@
 """Indexes whose rows lie in the codes of one codec or of several: what is done to each alike."""
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy.typing as npt
+
 from ..codecs.codec import Codec
+from ..contents import FormatError, Sections, field
 from ..progress import Progress
 from .base import Index
 from .family import F32, I64
+
+# What the sections of each part are called in a file.
+PREFIXES = ("", "vectors.")
 
 
 class CodedIndex(Index):
@@ -66,3 +73,28 @@ class CodedIndex(Index):
     def _decode(self, slots: I64) -> F32:
         codec, codes = self._parts[-1]
         return codec.decode(codes, slots)
+
+    @property
+    def _n_stored(self) -> int:
+        """How many rows the tables have room for, which is more than there are where they lie in lists."""
+        return self._ids.n_slots
+
+    def _parts_state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        learned: list[dict[str, Any]] = []
+        sections: dict[str, npt.NDArray[Any]] = {}
+        for prefix, (codec, codes) in zip(PREFIXES, self._parts, strict=False):
+            fields, arrays = codec.state()
+            learned.append(fields)
+            for name, array in {**arrays, **codes.sections(self._n_stored)}.items():
+                sections[prefix + name] = array
+        return {"codecs": learned}, sections
+
+    def _restore_parts(self, header: Mapping[str, Any], sections: Sections, n: int) -> None:
+        learned = field(header, "codecs", list)
+        if len(learned) != len(self._parts) or not all(isinstance(fields, dict) for fields in learned):
+            raise FormatError(f"header field 'codecs' is not {len(self._parts)} objects", file=sections.file)
+        for prefix, fields, (codec, codes) in zip(PREFIXES, learned, self._parts, strict=False):
+            codec.restore(fields, sections.under(prefix))
+            if n and not codec.is_trained:
+                raise FormatError(f"holds {n} rows but nothing that they were coded with", file=sections.file)
+            codes.restore(sections.under(prefix), n)

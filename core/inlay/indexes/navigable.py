@@ -12,7 +12,7 @@ from ..arrays import as_count
 from ..codecs.codec import Codec
 from ..codecs.lvq import FORMS, LVQCodec
 from ..codecs.plain import PlainCodec
-from ..contents import FormatError, Sections, field
+from ..contents import Sections, field
 from ..graph.build import link
 from ..graph.graph import Graph
 from ..graph.inner import InnerPairs
@@ -29,9 +29,6 @@ from .family import CHUNK, F32, I64
 EF = 64
 # Of the diversity rule, on squared distances.
 OCCLUSION = 1.0
-# What the sections of each part are called in a file.
-PREFIXES = ("", "vectors.")
-
 
 class NavigableIndex(CodedIndex):
     """An index that walks a graph over the codes of one codec, and may keep other rows beside it.
@@ -239,27 +236,14 @@ class NavigableIndex(CodedIndex):
     # Files
 
     def _state(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-        learned: list[dict[str, Any]] = []
-        sections: dict[str, npt.NDArray[Any]] = {}
-        for prefix, (codec, codes) in zip(PREFIXES, self._parts, strict=False):
-            fields, arrays = codec.state()
-            learned.append(fields)
-            for name, array in {**arrays, **codes.sections(self._ids.n_slots)}.items():
-                sections[prefix + name] = array
+        learned, sections = self._parts_state()
         if self._squares is not None:
             sections["squares"] = self._squares.rows[: self._ids.n_slots]
         fields, arrays = self._graph.state()
-        return {"codecs": learned, "graph": fields}, {**sections, **arrays}
+        return {**learned, "graph": fields}, {**sections, **arrays}
 
     def _restore(self, header: Mapping[str, Any], sections: Sections, n: int) -> None:
-        learned = field(header, "codecs", list)
-        if len(learned) != len(self._parts) or not all(isinstance(fields, dict) for fields in learned):
-            raise FormatError(f"header field 'codecs' is not {len(self._parts)} objects", file=sections.file)
-        for prefix, fields, (codec, codes) in zip(PREFIXES, learned, self._parts, strict=False):
-            codec.restore(fields, sections.under(prefix))
-            if n and not codec.is_trained:
-                raise FormatError(f"holds {n} rows but nothing that they were coded with", file=sections.file)
-            codes.restore(sections.under(prefix), n)
+        self._restore_parts(header, sections, n)
         if self._squares is not None:
             self._squares = Table.over(sections.take("squares", np.float32, (n,)))
         self._graph.restore(field(header, "graph", dict), sections, n)

@@ -3,6 +3,7 @@ from numpy.typing import NDArray
 
 from ..ids import Bits
 from ..scorer import Scorer
+from .candidates import Placed
 
 F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
@@ -19,5 +20,12 @@ def search(
     threads: int,
 ) -> tuple[F32, I64]: ...
 def range_search(
-    last: Scorer, n_rows: int, radii: F32, allowed: Bits | None, ids: I64 | None, base: int, threads: int
+    last: Scorer,
+    n_rows: int,
+    radii: F32,
+    allowed: Bits | None,
+    ids: I64 | None,
+    base: int,
+    threads: int,
+    placed: Placed | None = None,
 ) -> tuple[I64, F32, I64]: ...

@@ -55,8 +55,8 @@ def subset_tables(const float[::1] y, int width, level=None):
 def quantise_tables(const float[:, ::1] tables, unsigned int most, level=None):
     """Return tables of bytes 0 .. most, their step, and the sum of what a byte of 0 stands for in each."""
     cdef float step, low
-    if tables.shape[1] not in (16, 64) or not 1 <= most <= 255:
-        raise ValueError("give tables of 16 or 64 entries, and 1 to 255 as the largest byte")
+    if tables.shape[1] not in (16, 64, 256) or not 1 <= most <= 255:
+        raise ValueError("give tables of 16, 64 or 256 entries, and 1 to 255 as the largest byte")
     out = np.empty((tables.shape[0], tables.shape[1]), np.uint8)
     cdef uint8_t[:, ::1] view = out
     at(level).quantise_tables(

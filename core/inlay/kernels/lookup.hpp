@@ -18,7 +18,7 @@ namespace inlay::lookup {
 // for coordinate b of its table. Past its end y is 0, up to whole tables of 4, or four tables of 6.
 using SubsetTables = void (*)(const float* y, std::size_t dim, std::size_t width, float* tables);
 
-// `groups` tables of 16 or 64 entries as bytes 0 .. most.
+// `groups` tables of 16, 64 or 256 entries as bytes 0 .. most.
 using QuantiseTables = void (*)(const float* tables, std::size_t groups, std::size_t size, unsigned most,
                                 std::uint8_t* out, float* step, float* low);
 
@@ -279,8 +279,9 @@ INLAY_AVX512 INLAY_INLINE void bytes_avx512(const float* table, float least, flo
     }                                                                                                        \
     TARGET inline void quantise_tables_##SUFFIX(const float* tables, std::size_t groups, std::size_t size,   \
                                                 unsigned most, std::uint8_t* out, float* step, float* low) { \
-        size == 16 ? quantise_tables_of_##SUFFIX<16>(tables, groups, most, out, step, low)                   \
-                   : quantise_tables_of_##SUFFIX<64>(tables, groups, most, out, step, low);                  \
+        size == 16   ? quantise_tables_of_##SUFFIX<16>(tables, groups, most, out, step, low)                 \
+        : size == 64 ? quantise_tables_of_##SUFFIX<64>(tables, groups, most, out, step, low)                 \
+                     : quantise_tables_of_##SUFFIX<256>(tables, groups, most, out, step, low);               \
     }
 
 INLAY_TABLES_LEVEL(, scalar)

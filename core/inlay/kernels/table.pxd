@@ -67,6 +67,21 @@ cdef extern from "kernels/gather.hpp" namespace "inlay::gather" nogil:
     void codes_as_values(int bits, const uint8_t* row, size_t dim, size_t bytes, int8_t* values)
     const uint8_t* get_codes(int bits, const uint8_t* row, size_t bytes, uint8_t* codes)
 
+cdef extern from "kernels/lorann.hpp" namespace "inlay::lorann" nogil:
+    struct LorannRows "inlay::lorann::Constants":
+        const Half* steps
+        const Half* firsts
+        const float* norms
+    struct LorannQueries "inlay::lorann::Queries":
+        const int8_t* values
+        const int32_t* offsets
+        const float* scales
+        const float* firsts
+    ctypedef void (*LorannScan "inlay::lorann::Scan")(
+        const uint8_t* blocks, size_t n_blocks, size_t lines, LorannQueries queries, LorannRows rows,
+        float* out, size_t out_stride
+    ) noexcept nogil
+
 cdef extern from "kernels/signmag.hpp" namespace "inlay::signmag" nogil:
     enum:
         kMaxSignMagDim "inlay::signmag::kMaxDim"
@@ -93,12 +108,53 @@ cdef extern from "kernels/digits.hpp" namespace "inlay::digits" nogil:
         double absolute
     uint64_t gather_bits(const uint8_t* digits, int bit)
 
+cdef extern from "kernels/nearest.hpp" namespace "inlay::nearest" nogil:
+    struct Least:
+        float least
+        float second
+        uint32_t at
+    ctypedef Least (*TwoLeast)(const float* scores, const float* offsets, size_t n) noexcept nogil
+    ctypedef void (*Approach)(
+        const float* centre, const float* rows, size_t n, size_t dim, float* least
+    ) noexcept nogil
+
 cdef extern from "kernels/fastscan.hpp" namespace "inlay::fastscan" nogil:
     ctypedef void (*Sums)(
         const uint8_t* codes, const uint8_t* tables, size_t groups, size_t planes, uint32_t* sums
     ) noexcept nogil
     void pack32(const uint8_t* codes, size_t groups, uint8_t* out)
     void pack64(const uint8_t* codes, size_t groups, uint8_t* out)
+
+cdef extern from "kernels/stages.hpp" namespace "inlay::stages" nogil:
+    enum:
+        kStageRows "inlay::stages::kRows"
+    struct Shape:
+        size_t stride
+        size_t stored
+        size_t used
+        size_t norms
+    struct Line:
+        float step
+        float low
+        float norm_step
+        float norm_low
+    ctypedef void (*StageScan "inlay::stages::Scan")(
+        const uint8_t* blocks, size_t n_blocks, const Shape& shape, const uint8_t* tables,
+        const Line& line, float* out
+    ) noexcept nogil
+    size_t stage_bytes "inlay::stages::bytes_of"(int bits, size_t n_stages)
+    uint8_t get_code(int bits, const uint8_t* block, size_t n_stages, size_t row, size_t stage)
+    void put_code(
+        int bits, uint8_t* block, size_t n_stages, size_t row, size_t stage, uint8_t code
+    )
+
+cdef extern from "kernels/additive.hpp" namespace "inlay::additive" nogil:
+    enum:
+        kStrip
+    struct Step:
+        float score
+        uint32_t parent
+        uint32_t entry
 
 cdef extern from "kernels/front.hpp" namespace "inlay::front" nogil:
     ctypedef size_t (*Extreme)(const uint32_t* numbers, size_t n) noexcept nogil
@@ -149,6 +205,10 @@ cdef extern from "kernels/topk.hpp" namespace "inlay::topk" nogil:
         void start(uint64_t* memory, size_t k, const int64_t* ids)
         void take(
             Collect collect, const float* scores, size_t n, uint32_t first, const uint64_t* allowed
+        )
+        void take_from(
+            Collect collect, const float* scores, size_t n, uint32_t first, const uint32_t* slots,
+            const uint64_t* allowed
         )
         void merge(const Best& other)
         void finish()
@@ -220,6 +280,10 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
         float (*quantise_query)(const float* q, size_t dim, int8_t* values) noexcept nogil
         Near near4
         Near near8
+        LorannScan lorann4_one
+        LorannScan lorann4_eight
+        LorannScan lorann8_one
+        LorannScan lorann8_eight
         SignScores signmag2
         SignScores signmag4
         SignScores hamming
@@ -245,6 +309,16 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
             const float* tables, size_t groups, size_t size, unsigned int most, uint8_t* out, float* step,
             float* low
         ) noexcept nogil
+        StageScan stages16
+        StageScan stages256
+        void (*products)(
+            const float* rows, size_t n_rows, size_t row_stride, size_t dim, const float* strips,
+            size_t n_strips, float* out, size_t out_stride
+        ) noexcept nogil
+        size_t (*extend)(
+            const float* norms, const float* products, size_t entries, const float* scores,
+            size_t parents, const float* const* crosses, size_t n_cross, size_t room, Step* out
+        ) noexcept nogil
         Extreme least
         Extreme greatest
         Collect collect
@@ -253,6 +327,8 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
             float* x, size_t dim, const float* signs, size_t first, size_t window, bint folds,
             bint back
         ) noexcept nogil
+        TwoLeast two_least
+        Approach approach
 
 cdef const Kernels* active() noexcept nogil
 

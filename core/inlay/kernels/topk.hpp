@@ -213,6 +213,21 @@ struct Best {
             if (size > full) cut();
         }
     }
+    // The same of rows that lie elsewhere than their slots say: scores[i] is of the row of slots[first + i].
+    void take_from(Collect collect, const float* scores, std::size_t n, std::uint32_t first,
+                   const std::uint32_t* slots, const std::uint64_t* allowed) {
+        for (std::size_t i = 0; i < n; i += kPiece) {
+            const std::size_t piece = n - i < kPiece ? n - i : kPiece;
+            const std::size_t end = size + collect(scores + i, piece, threshold,
+                                                   static_cast<std::uint32_t>(first + i), nullptr, keys + size);
+            for (std::size_t at = size; at < end; ++at) {
+                const std::uint32_t slot = slots[slot_of(keys[at])];
+                if (allowed != nullptr && (allowed[slot / 64] >> slot % 64 & 1) == 0) continue;
+                keys[size++] = (keys[at] >> 32 << 32) | slot;
+            }
+            if (size > full) cut();
+        }
+    }
     void merge(const Best& other) {
         for (std::size_t i = 0; i < other.size; ++i) {
             keys[size++] = other.keys[i];

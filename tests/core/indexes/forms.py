@@ -15,6 +15,7 @@ import inlay
 METRICS = ("l2", "ip", "cosine")
 SPECS = ("Flat", "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8")
 EVERY_ROW = {"rerank": 1 << 20}
+EVERY_LIST = {"nprobe": 1 << 20, "rerank": 1 << 20}
 WIDEST = {"ef": 1 << 20, "rerank": 1 << 20}
 
 
@@ -34,6 +35,8 @@ class Form:
         Whether the rows that `reconstruct` gives are those that were added.
     walks
         Whether a search with less effort than `exhaustive` may miss rows.
+    listed
+        Whether `compact` lays the rows out anew, which a file shows.
     largest
         Size of numbers that rows may hold.
     """
@@ -44,6 +47,7 @@ class Form:
     decoded: bool = True
     exact: bool = False
     walks: bool = False
+    listed: bool = False
     largest: float = 3e38
 
     def __str__(self) -> str:
@@ -85,6 +89,9 @@ FORMS = (
     Form("LVQ4x8", {"rotation": False}, EVERY_ROW),
     Form("LVQ4x8", {"n_means": 5}, EVERY_ROW),
     Form("LVQ4", {"n_means": 3, "vectors": "float32"}, EVERY_ROW, exact=True),
+    Form("PQ5x4fs", exhaustive=EVERY_ROW, largest=1e14),
+    Form("RVQ4x4", exhaustive=EVERY_ROW, largest=1e14),
+    Form("IVF4,LVQ4x8", exhaustive=EVERY_LIST, listed=True),
     Form("HNSW8", exhaustive=WIDEST, exact=True, walks=True),
     Form("HNSW32,LVQ8", exhaustive=WIDEST, decoded=False, walks=True),
     Form("HNSW8,LVQ4x8", exhaustive=WIDEST, walks=True),
@@ -92,6 +99,7 @@ FORMS = (
     Form("QuIVer8", {"vectors": "float16", "transform": "centred"}, WIDEST, walks=True, largest=6e4),
     Form("QuIVer32", {"vectors": "float32"}, WIDEST, exact=True, walks=True),
     Form("SymQG32", exhaustive=WIDEST, walks=True),
+    Form("LoRANN8", {"vectors": "lvq8x8"}, EVERY_LIST, listed=True),
 )
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import inlay
 from inlay.clusters import assign, kmeans
 
 
@@ -260,3 +261,90 @@ def test_rows_and_centres_that_do_not_fit_are_refused():
         assign(rows, np.zeros((0, 4), "f4"))
     with pytest.raises(ValueError, match="block"):
         assign(rows, rows, block=0)
+
+
+# Spherical
+
+
+def directions(rows):
+    lengths = np.linalg.norm(rows.astype("f8"), axis=1, keepdims=True)
+    return np.divide(rows, lengths, out=np.zeros(rows.shape), where=lengths > 0)
+
+
+@given(rows=whole_rows | real_rows, data=st.data())
+def test_spherical_assignment_takes_the_largest_product(rows, data):
+    n_centres = data.draw(st.integers(1, 8))
+    elements = st.integers(-3, 3) | st.floats(-1e3, 1e3, width=32)
+    centres = data.draw(hnp.arrays("f4", (n_centres, rows.shape[1]), elements=elements))
+    labels, costs = assign(rows, centres, spherical=True)
+    products = rows.astype("f8") @ centres.astype("f8").T
+    chosen = products[np.arange(len(rows)), labels]
+    near = 1e-12 * np.abs(rows).max(initial=0) * np.abs(centres).max() * rows.shape[1]
+    np.testing.assert_allclose(chosen, products.max(axis=1), rtol=1e-12, atol=near)
+    lengths = np.linalg.norm(rows.astype("f8"), axis=1)
+    np.testing.assert_allclose(
+        costs, np.maximum(lengths - chosen, 0), rtol=1e-5, atol=1e-6 * (1 + np.abs(chosen).max())
+    )
+    if np.array_equal(rows, np.rint(rows)) and np.array_equal(centres, np.rint(centres)):
+        np.testing.assert_array_equal(labels, products.argmax(axis=1))
+
+
+def test_spherical_centres_are_the_directions_of_their_rows():
+    rows = blobs(1500, 8, 12, spread=1)
+    rows[::50] = 0
+    centres = kmeans(rows, 12, seed=1, iterations=200, spherical=True)
+    np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 1, rtol=1e-6)
+    labels, _ = assign(rows, centres, spherical=True)
+    for cluster in range(12):
+        total = rows[labels == cluster].sum(axis=0, dtype="f8")
+        np.testing.assert_allclose(centres[cluster], total / np.linalg.norm(total), atol=1e-6)
+
+
+# The public class
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_a_fit_predicts_what_assign_says(metric):
+    rows = blobs(900, 6, 7, spread=1)
+    clusters = inlay.KMeans(7, metric, seed=3).fit(rows.tolist())
+    used = directions(rows).astype("f4") if metric == "cosine" else rows
+    labels, costs = assign(used, clusters.centres, spherical=metric != "l2")
+    np.testing.assert_array_equal(clusters.predict(rows), labels)
+    assert clusters.predict(rows).dtype == np.int32
+    assert costs.sum(dtype="f8") <= clusters.inertia * (1 + 1e-6)
+    np.testing.assert_array_equal(inlay.KMeans(7, metric, seed=3).fit(rows).centres, clusters.centres)
+    assert repr(clusters) == f"KMeans(7, '{metric}')"
+
+
+def test_fit_looks_at_so_many_rows_a_cluster():
+    rows = blobs(4000, 4, 3, spread=1)
+    few = inlay.KMeans(3, rows_a_cluster=50, iterations=30).fit(rows)
+    assert few.inertia < inlay.KMeans(3, iterations=30, rows_a_cluster=10_000).fit(rows).inertia / 10
+    np.testing.assert_allclose(np.sort(few.centres, axis=0), np.sort(blob_means(rows, 3), axis=0), atol=1)
+
+
+def blob_means(rows, n_blobs):
+    return np.stack([rows[i::n_blobs].mean(axis=0) for i in range(n_blobs)])
+
+
+def test_seeds_drawn_together_cost_little(monkeypatch):
+    rows = blobs(2000, 8, 60, spread=1)
+    one_by_one = inlay.KMeans(60).fit(rows).inertia
+    monkeypatch.setattr(sys.modules["inlay.clusters.kmeans"], "_SEED_ROUNDS", 20)
+    assert inlay.KMeans(60).fit(rows).inertia < 1.05 * one_by_one
+
+
+def test_km_refuses_what_has_no_meaning():
+    with pytest.raises(ValueError, match="metric"):
+        inlay.KMeans(3, "l1")
+    with pytest.raises(ValueError, match="n_clusters"):
+        inlay.KMeans(0)
+    with pytest.raises(RuntimeError, match="fit"):
+        inlay.KMeans(3).predict([[1.0]])
+    clusters = inlay.KMeans(2)
+    for wrong in (np.zeros((0, 3)), np.zeros((3, 0)), [[1.0, np.nan]], np.zeros(3)):
+        with pytest.raises(ValueError, match="row|shape"):
+            clusters.fit(wrong)
+    clusters.fit(np.eye(3))
+    with pytest.raises(ValueError, match="dimensions"):
+        clusters.predict(np.eye(2))

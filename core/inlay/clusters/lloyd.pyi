@@ -1,0 +1,9 @@
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+I64 = NDArray[np.int64]
+
+def two_least(scores: F32, offsets: F32, level: str | None = None) -> tuple[I64, F32, F32]: ...
+def approach(centres: F32, rows: F32, least: F32, level: str | None = None) -> None: ...
+def sums(rows: F32, labels: NDArray[np.int32], n_clusters: int) -> tuple[NDArray[np.float64], I64]: ...

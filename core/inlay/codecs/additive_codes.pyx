@@ -1,0 +1,137 @@
+"""What is kept of n rows coded in stages.
+
+    codes      ceil(n / 64) blocks of 64 rows, stage after stage, then a byte of norm each where scores need
+               one: kernels/stages.hpp
+
+so M * bits / 8 (+ 1) bytes a row, all of which a scan reads.
+"""
+
+import numpy as np
+
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t
+
+from ..kernels.table cimport get_code, kStageRows, put_code, stage_bytes
+
+from ..tables import Table
+
+
+cdef class StageCodes(Codes):
+    """Codes of n rows.
+
+    Parameters
+    ----------
+    stages : int
+    bits : {4, 8}
+        Of a code.
+    with_norms : bool
+    """
+
+    def __init__(self, Py_ssize_t stages, int bits, bint with_norms):
+        cdef size_t size = stage_bytes(bits, stages)
+        self.stages, self.bits = stages, bits
+        self.shape.stored = self.shape.used = stages
+        self.shape.norms = size if with_norms else 0
+        self.shape.stride = size + (kStageRows if with_norms else 0)
+        super().__init__({"codes": Table(np.uint8, (self.shape.stride,))})
+        self.moved = True
+
+    @property
+    def code_size(self):
+        """Bytes a row."""
+        return self.shape.stride / kStageRows
+
+    cdef uint8_t* where(self) except? NULL:
+        # Looked up again after everything that may move the table, and only when next needed: an interrupted
+        # change cannot leave an old address behind.
+        if self.moved:
+            self.blocks = <uint8_t*><size_t>self.tables["codes"].rows.ctypes.data
+            self.moved = False
+        return self.blocks
+
+    def length(self, name, Py_ssize_t n):
+        """Return how many blocks n rows take."""
+        return (n + kStageRows - 1) // kStageRows
+
+    def resize(self, Py_ssize_t n):
+        """Keep the first n rows, or make room for more; places without a row hold zeros."""
+        self.moved = True
+        table = self.tables["codes"]
+        cdef Py_ssize_t had = len(table), row
+        if n < self.n and n % kStageRows:
+            self.own()
+        table.resize(self.length("codes", n))
+        if len(table) > had:
+            # Every row writes the whole of its place, so only the last block can keep some without one.
+            table.rows[len(table) - 1] = 0
+        elif n <= self.n and n % kStageRows and not table.mapped:
+            for row in range(n, len(table) * kStageRows):
+                self.put(row, NULL, 0)
+        self.n = n
+
+    cdef int put(self, Py_ssize_t row, const uint8_t* codes, uint8_t norm) except -1:
+        cdef uint8_t* block = self.where() + row // <Py_ssize_t>kStageRows * self.shape.stride
+        cdef Py_ssize_t stage
+        for stage in range(self.stages):
+            put_code(
+                self.bits, block, self.stages, row % kStageRows, stage, 0 if codes == NULL else codes[stage]
+            )
+        if self.shape.norms:
+            block[self.shape.norms + row % kStageRows] = norm
+        return 0
+
+    def place(self, targets, Codes other, sources):
+        """Let the rows of targets become those of sources in other codes of the same kind."""
+        self.own()
+        cdef StageCodes of = other
+        cdef const int64_t[::1] target = np.ascontiguousarray(targets, np.int64)
+        codes, norms = of.get(np.ascontiguousarray(sources, np.int64))
+        cdef const uint8_t[:, ::1] code = codes
+        cdef const uint8_t[::1] norm = norms
+        cdef Py_ssize_t i
+        for i in range(target.shape[0]):
+            self.put(target[i], &code[i, 0], norm[i])
+
+    def blank(self, targets):
+        """Let the rows of targets hold zeros."""
+        self.own()
+        cdef const int64_t[::1] target = np.ascontiguousarray(targets, np.int64)
+        cdef Py_ssize_t i
+        for i in range(target.shape[0]):
+            self.put(target[i], NULL, 0)
+
+    def get(self, const int64_t[::1] slots):
+        """Return the codes (n, stages) of rows, a byte each, and their norms' codes (n,), zero for none."""
+        cdef uint8_t* blocks = self.where()
+        cdef uint8_t* block
+        cdef Py_ssize_t i, stage
+        codes, norms = np.empty((slots.shape[0], self.stages), np.uint8), np.zeros(slots.shape[0], np.uint8)
+        cdef uint8_t[:, ::1] code = codes
+        cdef uint8_t[::1] norm = norms
+        for i in range(slots.shape[0]):
+            block = blocks + slots[i] // <Py_ssize_t>kStageRows * self.shape.stride
+            for stage in range(self.stages):
+                code[i, stage] = get_code(self.bits, block, self.stages, slots[i] % kStageRows, stage)
+            if self.shape.norms:
+                norm[i] = block[self.shape.norms + slots[i] % kStageRows]
+        return codes, norms
+
+    def reserve(self, Py_ssize_t n):
+        """Have memory for n rows."""
+        self.moved = True
+        Codes.reserve(self, n)
+
+    def own(self):
+        """Copy a table that lies in a mapped file, so that it can be written to."""
+        self.moved = True
+        Codes.own(self)
+
+    def compact(self):
+        """Give back memory beyond the rows there are."""
+        self.moved = True
+        Codes.compact(self)
+
+    def restore(self, sections, Py_ssize_t n):
+        """Lie over the arrays of a file."""
+        self.moved = True
+        Codes.restore(self, sections, n)

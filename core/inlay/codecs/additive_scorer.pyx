@@ -1,0 +1,275 @@
+"""How queries are scored against rows coded in stages: a look-up a stage.
+
+A query has a table of its products with each stage's codewords, as bytes in steps that are the same for all
+of its tables:
+
+    ip :  -<q, x>              ~ sum of -<P q, T_m>                            - <q, centre>
+    l2 :  |q - x|^2            ~ sum of -2 <y, T_m> + |origin + yhat|^2        + |q - centre|^2
+
+with y = P (q - centre), and the norm from the row's own byte. Where stages share no coordinates and rows have
+no origins the norm is the sum of the codewords' own, and lies in the tables.
+
+    block      a run of rows for the scan: kernels/stages.hpp
+    rows_at    the last scores of candidates, float32: the distance to the row that `decode` gives
+"""
+
+from libc.math cimport INFINITY
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.string cimport memcpy
+
+from ..kernels.table cimport Line, Shape, StageScan, active, dot, get_code, kStageRows, prefetch_bytes
+from ..parallel.crew cimport split
+from .additive_codes cimport StageCodes
+from .basis cimport Basis
+from .books cimport Books, Pages, add_up, products_of
+from .codec cimport Scorer, lined
+
+# Queries prepared together: each load of a codeword then serves six.
+cdef enum:
+    TOGETHER = 12
+# Blocks that are scanned together when scores cannot go straight to where they are wanted.
+cdef enum:
+    ASIDE = 8
+# Rows decoded together when candidates are rescored: one tile of the float kernel.
+cdef enum:
+    TILE = 8
+# Stages of a row, at most.
+cdef enum:
+    MOST_STAGES = 4096
+# Largest entry of a query's tables.
+cdef unsigned MOST = 255
+
+
+cdef class StageScorer(Scorer):
+    """A batch of queries against rows coded in stages.
+
+    Parameters
+    ----------
+    books : Books
+    basis : Basis
+    squared_l2 : bool
+        Else inner product.
+    residual : bool
+        Rows are what origins leave of them: scores want 2 <q, origin> taken off ("l2"; <q, origin> for inner
+        products), which whoever knows a row's origin does.
+    levels : (float, float)
+        The least norm and the step of the norms' codes.
+    used : int
+        How many stages `block` looks at.
+    queries : numpy.ndarray, shape (n, dim), float32
+    codes : StageCodes
+        Must not change while this scorer is in use.
+    workers : int, >= 1
+        How many threads may score at the same time.
+    """
+
+    cdef Books books
+    cdef Basis basis
+    cdef StageCodes codes
+    cdef Pages pages
+    cdef Shape shape
+    cdef const uint8_t* blocks
+    cdef StageScan scan
+    cdef bint squared_l2, residual
+    cdef int bits
+    cdef size_t dim, rank, size      # size: of a query's tables
+    cdef float norm_low, norm_step
+    # All that follows lies in one piece of memory.
+    cdef uint8_t* tables     # of each query
+    cdef float* queries      # y, or P q for inner products
+    cdef Line* lines
+    cdef float* shifts
+    cdef float* beyond       # |q - centre|^2 - |y|^2, which P leaves out
+    cdef char* scratch
+    cdef size_t scratch_size
+
+    def __init__(
+        self, Books books, Basis basis, bint squared_l2, bint residual, levels, Py_ssize_t used,
+        const float[:, ::1] queries, StageCodes codes, int workers,
+    ):
+        cdef PrepareJob job
+        self.books, self.basis, self.codes = books, basis, codes
+        self.squared_l2, self.residual, self.bits = squared_l2, residual, codes.bits
+        self.pages, self.shape, self.blocks = books.pages(), codes.shape, codes.where()
+        self.shape.used = used
+        self.dim, self.rank = basis.dim, basis.rank
+        self.size = used * books.entries
+        self.norm_low, self.norm_step = levels
+        self.scan = active().stages16 if codes.bits == 4 else active().stages256
+        self.n_queries = queries.shape[0]
+        self.least = 0.0 if squared_l2 and not residual else -INFINITY
+        self.allocate(workers)
+        if self.n_queries:
+            job.scorer, job.queries = <void*>self, &queries[0, 0]
+            with nogil:
+                split(self.n_queries, TOGETHER, workers, prepare_piece, &job)
+
+    cdef int allocate(self, int workers) except -1:
+        cdef size_t n = self.n_queries, constants = lined(n * sizeof(float))
+        cdef size_t y = lined(self.rank * sizeof(float))
+        cdef size_t aside = lined(ASIDE * kStageRows * sizeof(float)) + MOST_STAGES + TILE * y
+        cdef size_t made = 2 * lined(TOGETHER * self.basis.padded * sizeof(float)) + lined(
+            TOGETHER * self.size * sizeof(float)
+        )
+        self.scratch_size = aside if aside > made else made
+        cdef size_t own = n * (self.size + y) + lined(n * sizeof(Line)) + 2 * constants
+        cdef char* next = self.room(own, own + workers * self.scratch_size)
+        self.tables = <uint8_t*>next
+        next += n * self.size
+        self.queries = <float*>next
+        next += n * y
+        self.lines = <Line*>next
+        next += lined(n * sizeof(Line))
+        self.shifts, self.beyond = <float*>next, <float*>(next + constants)
+        self.scratch = next + 2 * constants
+        return 0
+
+    cdef inline float* query(self, size_t i) noexcept nogil:
+        return <float*>(<char*>self.queries + i * lined(self.rank * sizeof(float)))
+
+    cdef void prepare(self, size_t first, size_t n, const float* given, char* scratch) noexcept nogil:
+        cdef float* y = <float*>scratch
+        cdef float* scaled = <float*>(scratch + lined(TOGETHER * self.basis.padded * sizeof(float)))
+        cdef float* tables = <float*>(<char*>scaled + lined(TOGETHER * self.basis.padded * sizeof(float)))
+        cdef float factor = -2.0 if self.squared_l2 else -1.0
+        cdef const float* row
+        cdef Line* line
+        cdef size_t i, j
+        cdef double square
+        self.basis.forward(given, n, self.squared_l2, y)
+        for i in range(n * self.rank):
+            scaled[i] = factor * y[i]
+        products_of(&self.pages, 0, self.shape.used, scaled, n, tables, self.size)
+        for i in range(n):
+            row = y + i * self.rank
+            memcpy(self.query(first + i), row, self.rank * sizeof(float))
+            line = self.lines + first + i
+            line.norm_step, line.norm_low = self.norm_step, self.norm_low
+            if self.squared_l2 and self.shape.norms == 0:
+                for j in range(self.size):
+                    tables[i * self.size + j] += self.pages.norms[j]
+            active().quantise_tables(
+                tables + i * self.size, self.shape.used, self.pages.entries, MOST,
+                self.tables + (first + i) * self.size, &line.step, &line.low,
+            )
+            if self.squared_l2:
+                square = self.from_centre(given + i * self.dim)
+                self.shifts[first + i] = <float>square
+                self.beyond[first + i] = <float>(square - dot(row, row, self.rank))
+            else:
+                self.shifts[first + i] = <float>-dot(
+                    given + i * self.dim, &self.basis.centre_view[0], self.dim
+                )
+
+    cdef double from_centre(self, const float* q) noexcept nogil:
+        cdef double square = 0, apart
+        cdef size_t j
+        for j in range(self.dim):
+            apart = <double>q[j] - self.basis.centre_view[j]
+            square += apart * apart
+        return square
+
+    cdef void block(
+        self, size_t query, size_t n_queries, size_t first, size_t n, float* out, size_t stride, int worker
+    ) noexcept nogil:
+        cdef float* aside = <float*>(self.scratch + worker * self.scratch_size)
+        cdef size_t skip = first % kStageRows, a, done, some, whole
+        cdef const uint8_t* blocks = self.blocks + first // kStageRows * self.shape.stride
+        cdef const uint8_t* tables
+        cdef const Line* line
+        cdef float* to
+        for a in range(n_queries):
+            tables, line = self.tables + (query + a) * self.size, self.lines + query + a
+            to, done = out + a * stride, 0
+            # Whole blocks go where they are wanted, parts of them by way of a copy.
+            if skip == 0:
+                whole = n // kStageRows
+                self.scan(blocks, whole, self.shape, tables, line[0], to)
+                done = whole * kStageRows
+            while done < n:
+                some = ASIDE * kStageRows - (skip if done == 0 else 0)
+                some = some if some < n - done else n - done
+                whole = (skip if done == 0 else 0)
+                self.scan(
+                    blocks + (skip + done) // kStageRows * self.shape.stride,
+                    (whole + some + kStageRows - 1) // kStageRows, self.shape, tables, line[0], aside,
+                )
+                memcpy(to + done, aside + whole, some * sizeof(float))
+                done += some
+
+    cdef float shift(self, size_t query) noexcept nogil:
+        return self.shifts[query]
+
+    cdef float slack(self, size_t query, uint32_t slot) noexcept nogil:
+        # Nothing is known of how far a row lies from its code.
+        return INFINITY
+
+    cdef void expect(self, const uint32_t* slots, size_t n) noexcept nogil:
+        # A code lies in as many lines as there are stages.
+        cdef size_t i, stage
+        cdef const uint8_t* block
+        cdef size_t apart = kStageRows if self.bits == 8 else 16
+        for i in range(n):
+            block = self.blocks + slots[i] // kStageRows * self.shape.stride
+            for stage in range(self.shape.stored):
+                prefetch_bytes(block + stage * apart, 1)
+
+    cdef void decode_row(self, uint32_t slot, uint8_t* codes, float* out) noexcept nogil:
+        cdef const uint8_t* block = self.blocks + slot // kStageRows * self.shape.stride
+        cdef size_t stage
+        for stage in range(self.shape.stored):
+            codes[stage] = get_code(self.bits, block, self.shape.stored, slot % kStageRows, stage)
+        add_up(&self.pages, self.shape.stored, codes, out)
+
+    cdef void rows_at(
+        self, size_t query, const uint32_t* slots, size_t n, float* out, int worker
+    ) noexcept nogil:
+        cdef uint8_t* codes = <uint8_t*>(self.scratch + worker * self.scratch_size)
+        cdef float* rows = <float*>(codes + MOST_STAGES)
+        cdef const float* q = self.query(query)
+        cdef size_t done, tile, i
+        for done in range(0, n, 8):  # TILE
+            tile = n - done if n - done < TILE else TILE
+            for i in range(tile):
+                self.decode_row(slots[done + i], codes, rows + i * self.rank)
+            if self.squared_l2 and not self.residual:
+                active().squared_l2(q, 1, rows, tile, self.rank, out + done, tile)
+                for i in range(done, done + tile):
+                    out[i] += self.beyond[query]
+                    if out[i] < 0:
+                        out[i] = 0
+                continue
+            active().negative_ip(q, 1, rows, tile, self.rank, out + done, tile)
+            for i in range(done, done + tile):
+                if self.squared_l2:
+                    out[i] = 2 * out[i] + self.norm_of(slots[i])
+                out[i] += self.shifts[query]
+
+    cdef inline float norm_of(self, uint32_t slot) noexcept nogil:
+        cdef const uint8_t* block = self.blocks + slot // kStageRows * self.shape.stride
+        return self.norm_low + self.norm_step * block[self.shape.norms + slot % kStageRows]
+
+    cdef const float* vector(self, size_t query) noexcept nogil:
+        return self.query(query)
+
+    def decode_into(self, const int64_t[::1] slots, float[:, ::1] out):
+        """Write the sum of codewords of each slot to out (n, rank)."""
+        cdef uint8_t* codes = <uint8_t*>self.scratch
+        cdef Py_ssize_t i
+        with nogil:
+            for i in range(slots.shape[0]):
+                self.decode_row(<uint32_t>slots[i], codes, &out[i, 0])
+
+
+cdef struct PrepareJob:
+    void* scorer
+    const float* queries
+
+
+cdef void prepare_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
+    cdef PrepareJob* job = <PrepareJob*>context
+    cdef char* scratch = (<StageScorer>job.scorer).scratch + worker * (<StageScorer>job.scorer).scratch_size
+    (<StageScorer>job.scorer).prepare(
+        begin, end - begin, job.queries + begin * (<StageScorer>job.scorer).dim, scratch
+    )

@@ -1,0 +1,181 @@
+"""Books of codewords: a row is nearly the sum of one codeword from each stage's book.
+
+    x ~ T_1[i_1] + ... + T_M[i_M]
+
+A stage is about all coordinates (residual vector quantisation), or each about its own (product quantisation);
+then codewords of different stages have nothing in common, and neither products nor norms of sums need more
+than a stage at a time. Where they do have, twice the product of any two codewords is tabulated:
+
+    |x - sum|^2 - |x|^2  =  sum over m of (|T_m|^2 - 2 <x, T_m>) + sum over l < m of 2 <T_l, T_m>
+
+Bytes: 8 a coordinate of a codeword (each lies twice), and for stages that share coordinates 2 M (M - 1)
+entries^2 for the products, which encoding asks for.
+"""
+
+import numpy as np
+
+from libc.stddef cimport size_t
+from libc.string cimport memset
+
+from ..kernels.table cimport active, dot, kStrip
+
+
+cdef class Books:
+    """The codewords of all stages.
+
+    Parameters
+    ----------
+    dim : int
+    stages : int, >= 1
+    entries : {16, 256}
+    shared : bool
+        Every stage is about all coordinates; else each about its own, as equal in number as can be,
+        which is none for some where there are more stages than coordinates.
+    """
+
+    def __init__(self, Py_ssize_t dim, Py_ssize_t stages, Py_ssize_t entries, bint shared):
+        self.dim, self.stages, self.entries, self.shared = dim, stages, entries, shared
+        if shared:
+            begins, widths = np.zeros(stages, np.uintp), np.full(stages, dim, np.uintp)
+        else:
+            limits = (np.arange(stages + 1) * dim // stages).astype(np.uintp)
+            begins, widths = limits[:-1].copy(), np.diff(limits)
+        self.begins, self.widths = begins, widths
+        total = int(widths.sum())
+        places = np.zeros(stages, np.uintp)
+        places[1:] = entries * np.cumsum(widths)[:-1]
+        self.places = places
+        self.vectors, self.strips = np.zeros(entries * total, np.float32), np.zeros(entries * total, np.float32)
+        self.norms, self.crosses = np.zeros(stages * entries, np.float32), None
+
+    @staticmethod
+    def of(Py_ssize_t dim, Py_ssize_t stages, Py_ssize_t entries, bint shared, flat):
+        """Return books whose codewords were `flat`."""
+        cdef Books books = Books(dim, stages, entries, shared)
+        cdef Py_ssize_t stage
+        for stage in range(stages):
+            size = entries * books.widths[stage]
+            books.put(stage, flat[books.places[stage] : books.places[stage] + size].reshape(entries, -1))
+        return books
+
+    @property
+    def flat(self):
+        """All codewords, stage after stage and codeword after codeword, float32."""
+        return np.asarray(self.vectors)
+
+    @property
+    def nbytes(self):
+        """Bytes of codewords and of the products of pairs, if these were asked for."""
+        return 4 * (2 * len(self.vectors) + len(self.norms) + (0 if self.crosses is None else len(self.crosses)))
+
+    def coordinates(self, Py_ssize_t stage):
+        """Return the slice of the coordinates that a stage is about."""
+        return slice(self.begins[stage], self.begins[stage] + self.widths[stage])
+
+    def get(self, Py_ssize_t stage):
+        """Return the codewords of a stage, float32 (entries, width)."""
+        size = self.entries * self.widths[stage]
+        return np.asarray(self.vectors[self.places[stage] : self.places[stage] + size]).reshape(self.entries, -1)
+
+    def put(self, Py_ssize_t stage, words):
+        """Let a stage have codewords (entries, width)."""
+        cdef const float[:, ::1] view = np.ascontiguousarray(words, np.float32)
+        cdef size_t width = self.widths[stage], entry, j, at = self.places[stage]
+        if view.shape[0] != self.entries or <size_t>view.shape[1] != width:
+            raise ValueError(f"a stage has codewords ({self.entries}, {width}), not {words.shape}")
+        for entry in range(<size_t>self.entries):
+            for j in range(width):
+                self.vectors[at + entry * width + j] = view[entry, j]
+                self.strips[at + (entry // kStrip * width + j) * kStrip + entry % kStrip] = view[entry, j]
+            self.norms[stage * self.entries + entry] = <float>dot(&view[entry, 0], &view[entry, 0], width)
+        if self.crosses is not None:
+            # Products with earlier stages alone still hold.
+            self.crosses = self.crosses[: cross_at(self.entries, 0, stage, 0)]
+
+    def cross(self, Py_ssize_t stages):
+        """Tabulate the products of pairs of codewords of the first stages, if that is still to be done."""
+        cdef size_t m, l, i, n = self.entries, size
+        cdef Pages books
+        if not self.shared:
+            return
+        size = cross_at(n, 0, stages, 0)
+        if self.crosses is not None and <size_t>self.crosses.shape[0] >= size:
+            return
+        grown = np.empty(size, np.float32)
+        cdef float[::1] view = grown
+        cdef size_t known = 0 if self.crosses is None else self.crosses.shape[0]
+        if known:
+            view[:known] = self.crosses
+        books = self.pages()
+        with nogil:
+            for m in range(1, <size_t>stages):
+                for l in range(m):
+                    if cross_at(n, l, m, 0) >= known:
+                        products_of(
+                            &books, m, m + 1, books.vectors + books.places[l], n,
+                            &view[cross_at(n, l, m, 0)], n,
+                        )
+            for i in range(known, size):
+                view[i] *= 2
+        self.crosses = grown
+
+    cdef Pages pages(self) noexcept:
+        cdef Pages books
+        books.stages, books.entries, books.dim, books.shared = self.stages, self.entries, self.dim, self.shared
+        books.begins, books.widths, books.places = &self.begins[0], &self.widths[0], &self.places[0]
+        books.vectors, books.strips, books.norms = &self.vectors[0], &self.strips[0], &self.norms[0]
+        books.crosses = NULL
+        if self.crosses is not None and self.crosses.shape[0]:
+            books.crosses = &self.crosses[0]
+        return books
+
+    def products(self, y):
+        """Return <y, codeword> of rows (n, dim) and every codeword, float32 (n, stages, entries)."""
+        cdef const float[:, ::1] rows = np.ascontiguousarray(y, np.float32)
+        cdef Py_ssize_t size = self.stages * self.entries
+        cdef Pages books = self.pages()
+        out = np.empty((rows.shape[0], self.stages, self.entries), np.float32)
+        cdef float[:, :, ::1] view = out
+        if rows.shape[0]:
+            products_of(&books, 0, self.stages, &rows[0, 0], rows.shape[0], &view[0, 0, 0], size)
+        return out
+
+    def add(self, const unsigned char[:, ::1] codes):
+        """Return the sums that codes (n, used) name, float32 (n, dim)."""
+        cdef Pages books = self.pages()
+        cdef Py_ssize_t i
+        out = np.empty((codes.shape[0], self.dim), np.float32)
+        cdef float[:, ::1] view = out
+        for i in range(codes.shape[0]):
+            add_up(&books, codes.shape[1], &codes[i, 0], &view[i, 0])
+        return out
+
+
+cdef void products_of(
+    const Pages* books, size_t first, size_t last, const float* y, size_t n, float* out, size_t out_stride
+) noexcept nogil:
+    cdef size_t strips = books.entries // kStrip, stage
+    if books.shared:
+        active().products(
+            y, n, books.dim, books.dim, books.strips + books.places[first], (last - first) * strips, out,
+            out_stride,
+        )
+        return
+    for stage in range(first, last):
+        active().products(
+            y + books.begins[stage], n, books.dim, books.widths[stage], books.strips + books.places[stage],
+            strips, out + (stage - first) * books.entries, out_stride,
+        )
+
+
+cdef void add_up(const Pages* books, size_t used, const unsigned char* codes, float* out) noexcept nogil:
+    cdef size_t stage, j, width
+    cdef const float* word
+    cdef float* part
+    memset(out, 0, books.dim * sizeof(float))
+    for stage in range(used):
+        width = books.widths[stage]
+        word = books.vectors + books.places[stage] + codes[stage] * width
+        part = out + books.begins[stage]
+        for j in range(width):
+            part[j] += word[j]
