@@ -25,7 +25,7 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from ..kernels.table cimport Shape, Step, active, dot, kStageRows, put_code
+from ..kernels.table cimport Shape, Step, active, dot, kStageRows, prefetch_bytes, put_code
 from ..parallel.crew cimport split
 from .additive_codes cimport StageCodes
 from .basis cimport Basis
@@ -128,6 +128,23 @@ cdef size_t advance(
     return found
 
 
+cdef void expect(
+    const Pages* books, size_t stage, size_t parents, const uint8_t* codes
+) noexcept nogil:
+    # Send for what `advance` will read of the products of codewords, which no cache holds all of.
+    cdef size_t b, l
+    if not books.shared:
+        return
+    for b in range(parents):
+        for l in range(stage):
+            prefetch_bytes(
+                <const uint8_t*>(
+                    books.crosses + cross_at(books.entries, l, stage, codes[b * books.stages + l])
+                ),
+                books.entries * sizeof(float),
+            )
+
+
 cdef void double_down(float* y, size_t n) noexcept nogil:
     # Powers of two are exact: -2 y has the products that scores want.
     cdef size_t i
@@ -171,6 +188,8 @@ cdef void encode_block(EncodeJob* job, size_t block, Room* room) noexcept nogil:
         for r in range(n):
             start = room.products + r * stride
             for m in range(stage, last):
+                if r + 1 < n and m == stage:
+                    expect(books, m, parents[r + 1], room.codes + (r + 1) * job.beam * books.stages)
                 # Of the last stage only the best is wanted.
                 beam = job.beam if m + 1 < books.stages else 1
                 parents[r] = advance(
