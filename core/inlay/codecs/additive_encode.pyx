@@ -110,12 +110,12 @@ cdef size_t advance(
     uint8_t* codes, Room* room
 ) noexcept nogil:
     # A row's partial codes go on by one stage; return how many there are then.
-    cdef size_t n_cross = stage if books.shared else 0, b, l, found
+    cdef size_t n_cross = stage if books.shared else 0, b, earlier, found
     cdef const uint8_t* parent
     for b in range(parents):
-        for l in range(n_cross):
-            room.crosses[b * n_cross + l] = (
-                books.crosses + cross_at(books.entries, l, stage, codes[b * books.stages + l])
+        for earlier in range(n_cross):
+            room.crosses[b * n_cross + earlier] = books.crosses + cross_at(
+                books.entries, earlier, stage, codes[b * books.stages + earlier]
             )
     found = active().extend(
         books.norms + stage * books.entries, products, books.entries, scores, parents, room.crosses, n_cross,
@@ -138,17 +138,16 @@ cdef void expect(
     const Pages* books, size_t stage, size_t parents, const uint8_t* codes
 ) noexcept nogil:
     # Send for what `advance` will read of the products of codewords, which no cache holds all of.
-    cdef size_t b, l
+    cdef size_t b, earlier
+    cdef const float* cross
     if not books.shared:
         return
     for b in range(parents):
-        for l in range(stage):
-            prefetch_bytes(
-                <const uint8_t*>(
-                    books.crosses + cross_at(books.entries, l, stage, codes[b * books.stages + l])
-                ),
-                books.entries * sizeof(float),
+        for earlier in range(stage):
+            cross = books.crosses + cross_at(
+                books.entries, earlier, stage, codes[b * books.stages + earlier]
             )
+            prefetch_bytes(<const uint8_t*>cross, books.entries * sizeof(float))
 
 
 cdef void prepare(const Pages* books, const float* y, size_t n, Room* room) noexcept nogil:

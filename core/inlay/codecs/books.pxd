@@ -46,8 +46,8 @@ cdef float shorten(const float* y, size_t dim, float length, int16_t* shorts) no
 cdef inline size_t short_room(size_t dim) noexcept nogil:
     return (dim + 2) // 2 * 2
 
-# <y, codeword> of n rows that were shortened, for stages [first, last): (n, last - first, entries), and so many
-# floats from row to row of `out`.
+# <y, codeword> of n rows that were shortened, for stages [first, last): (n, last - first, entries), and
+# `out_stride` floats from row to row.
 cdef void products_of(
     const Pages* books, size_t first, size_t last, const int16_t* shorts, const float* factors, size_t n,
     float* out, size_t out_stride

@@ -8,8 +8,9 @@ than a stage at a time. Where they do have, twice the product of any two codewor
 
     |x - sum|^2 - |x|^2  =  sum over m of (|T_m|^2 - 2 <x, T_m>) + sum over l < m of 2 <T_l, T_m>
 
-Products of rows with codewords are those of 16-bit integers (kernels/additive.hpp). Products of codewords with
-each other are float64, rounded to float32 at last, which no BLAS's rounding changes but once in some billion.
+Products of rows with codewords are those of 16-bit integers (kernels/additive.hpp). Products of codewords
+with each other are float64, rounded to float32 at last, which the rounding of a BLAS changes once in some
+billions.
 
 Bytes: 6 a coordinate of a codeword, and for stages that share coordinates 2 M (M - 1) entries^2 for the
 products, which encoding asks for.
@@ -64,8 +65,8 @@ cdef class Books:
         cdef Books books = Books(dim, stages, entries, shared)
         cdef Py_ssize_t stage
         for stage in range(stages):
-            size = entries * books.widths[stage]
-            books.put(stage, flat[books.places[stage] : books.places[stage] + size].reshape(entries, -1))
+            words = flat[books.places[stage] : books.places[stage] + entries * books.widths[stage]]
+            books.put(stage, words.reshape(entries, books.widths[stage]))
         return books
 
     @property
@@ -86,7 +87,8 @@ cdef class Books:
     def get(self, Py_ssize_t stage):
         """Return the codewords of a stage, float32 (entries, width)."""
         size = self.entries * self.widths[stage]
-        return np.asarray(self.vectors[self.places[stage] : self.places[stage] + size]).reshape(self.entries, -1)
+        flat = np.asarray(self.vectors)[self.places[stage] : self.places[stage] + size]
+        return flat.reshape(self.entries, self.widths[stage])
 
     def put(self, Py_ssize_t stage, words):
         """Let a stage have codewords (entries, width)."""
@@ -129,15 +131,16 @@ cdef class Books:
             grown[:known] = self.crosses
         words = [self.get(stage).astype(np.float64) for stage in range(stages)]
         for m in range(1, stages):
-            for l in range(m):
-                at = cross_at(n, l, m, 0)
+            for earlier in range(m):
+                at = cross_at(n, earlier, m, 0)
                 if at >= known:
-                    grown[at : at + n * n] = (2 * words[l] @ words[m].T).ravel()
+                    grown[at : at + n * n] = (2 * words[earlier] @ words[m].T).ravel()
         self.crosses = grown
 
     cdef Pages pages(self) noexcept:
         cdef Pages books
-        books.stages, books.entries, books.dim, books.shared = self.stages, self.entries, self.dim, self.shared
+        books.stages, books.entries = self.stages, self.entries
+        books.dim, books.shared = self.dim, self.shared
         books.begins, books.widths = &self.begins[0], &self.widths[0]
         books.places, books.lines = &self.places[0], &self.lines[0]
         books.vectors, books.strips = &self.vectors[0], &self.strips[0]

@@ -1,13 +1,14 @@
-// Rows against vectors that are always the same, such as codewords: products of all, and the best ways on from
-// partial codes.
+// Rows against vectors that are always the same, such as codewords: products of all, and the best ways on
+// from partial codes.
 //
 // Vectors lie in strips of 16, coordinate after coordinate, those of all 16 side by side: floats, or in pairs
 // of coordinates 16-bit integers, which a CPU multiplies and adds two at a time. Integers are parts of 32,700
-// of a row's length, and of that of the longest vector of a stage, so that no sum leaves 32 bits, and a product
-// is off by a hundred-thousandth of the lengths' product.
+// of a row's length, and of that of the longest vector of a stage, so that no sum leaves 32 bits, and a
+// product is off by a hundred-thousandth of the lengths' product.
 //
-// Both are the same bits at every level, sums of integers anyhow and those of float32 because products and sums
-// come apart and in one order, coordinate after coordinate; so the codes they decide are the same everywhere.
+// Both are the same bits at every level, sums of integers anyhow and those of float32 because products and
+// sums come apart and in one order, coordinate after coordinate; so the codes they decide are the same
+// everywhere.
 #pragma once
 
 #include <cstring>
@@ -36,9 +37,9 @@ inline void products_scalar(const float* rows, std::size_t n_rows, std::size_t r
 
 constexpr float kWhole = 32700.0f;
 
-// out[r * out_stride + e] = sum * (row_factors[r] * strip_factors[e / 16]), the sum that of the products of row
-// r and vector e in 16-bit integers. Strips hold (dim + 1) / 2 pairs, and rows one number more if dim is odd,
-// which is multiplied by 0.
+// out[r * out_stride + e] = sum * (row_factors[r] * strip_factors[e / 16]), the sum that of the products of
+// row r and vector e in 16-bit integers. Strips hold (dim + 1) / 2 pairs, and rows one number more if dim is
+// odd, which is multiplied by 0.
 using ShortProducts = void (*)(const std::int16_t* rows, std::size_t n_rows, std::size_t row_stride,
                                const float* row_factors, std::size_t dim, const std::int16_t* strips,
                                const float* strip_factors, std::size_t n_strips, float* out,
@@ -100,8 +101,7 @@ inline std::size_t extend_scalar(const float* norms, const float* products, std:
     for (std::size_t b = 0; b < parents; ++b)
         for (std::size_t k = 0; k < entries; k += kStrip) {
             float found[kStrip];
-            for (std::size_t e = 0; e < kStrip; ++e)
-                found[e] = (norms[k + e] + products[k + e]) + scores[b];
+            for (std::size_t e = 0; e < kStrip; ++e) found[e] = (norms[k + e] + products[k + e]) + scores[b];
             for (std::size_t l = 0; l < n_cross; ++l)
                 for (std::size_t e = 0; e < kStrip; ++e) found[e] += crosses[b * n_cross + l][k + e];
             for (std::size_t e = 0; e < kStrip; ++e) best.push(found[e], b, k + e);

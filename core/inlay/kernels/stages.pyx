@@ -15,10 +15,12 @@ from .table cimport Kernels, Line, Shape, Step, at, get_code, kStageRows, kStrip
 def pack_stages(const uint8_t[:, ::1] codes, norms=None, int bits=8):
     """Return the blocks (n_blocks, bytes) of codes (n, stages) and of norms (n,) if there are any."""
     cdef Py_ssize_t n = codes.shape[0], stages = codes.shape[1], row, stage
-    cdef size_t size = stage_bytes(bits, stages)
+    cdef size_t size = stage_bytes(bits, stages), stride = size
     if bits not in (4, 8) or (norms is not None and len(norms) != n):
         raise ValueError("codes have 4 or 8 bits, and there are norms for all rows or for none")
-    blocks = np.zeros(((n + kStageRows - 1) // kStageRows, size + (kStageRows if norms is not None else 0)), np.uint8)
+    if norms is not None:
+        stride += kStageRows
+    blocks = np.zeros(((n + kStageRows - 1) // kStageRows, stride), np.uint8)
     cdef uint8_t[:, ::1] view = blocks
     for row in range(n):
         for stage in range(stages):

@@ -68,7 +68,9 @@ def test_each_code_has_its_own_entry(level, bits):
         codes = np.full((64, 2), code, np.uint8)
         found = stages.scan_stages(stages.pack_stages(codes, None, bits), 2, tables, level=level)
         assert (found == size - 1).all()
-        assert (stages.scan_stages(stages.pack_stages(codes, None, bits), 2, tables[:1], level=level) == code).all()
+        assert (
+            stages.scan_stages(stages.pack_stages(codes, None, bits), 2, tables[:1], level=level) == code
+        ).all()
 
 
 @both_bits
@@ -150,7 +152,9 @@ def test_products_of_short_integers_are_the_bits_of_the_definition(level, n, dim
 def test_the_best_ways_on_are_those_of_the_definition(level, strips, parents, n_cross, room, coarse, seed):
     rng = np.random.default_rng(seed)
     entries = 16 * strips
-    arrays = [rng.standard_normal(shape) for shape in (entries, entries, parents, (parents, n_cross, entries))]
+    arrays = [
+        rng.standard_normal(shape) for shape in (entries, entries, parents, (parents, n_cross, entries))
+    ]
     if coarse:  # ties, and numbers that are none
         arrays = [np.round(array) for array in arrays]
         arrays[1][rng.integers(entries, size=3)] = np.nan, np.inf, -np.inf
@@ -168,7 +172,11 @@ def test_the_best_ways_on_are_those_of_the_definition(level, strips, parents, n_
 def test_shapes_that_do_not_fit_never_reach_a_kernel():
     codes, tables, norms, _ = drawn(64, 4, 8, 0)
     blocks = stages.pack_stages(codes)
-    for bad in ((blocks[:, :-1].copy(), tables), (blocks, tables[:, :64].copy()), (blocks, np.vstack([tables] * 2))):
+    for bad in (
+        (blocks[:, :-1].copy(), tables),
+        (blocks, tables[:, :64].copy()),
+        (blocks, np.vstack([tables] * 2)),
+    ):
         with pytest.raises(ValueError, match="do not fit each other"):
             stages.scan_stages(bad[0], 4, bad[1])
     with pytest.raises(ValueError, match="do not fit each other"):
