@@ -30,6 +30,7 @@ EF = 64
 # Of the diversity rule, on squared distances.
 OCCLUSION = 1.0
 
+
 class NavigableIndex(CodedIndex):
     """An index that walks a graph over the codes of one codec, and may keep other rows beside it.
 

@@ -95,7 +95,10 @@ def reread(lists, **changed):
 
 
 changes = st.lists(
-    st.tuples(st.sampled_from(("append", "append", "remove", "truncate", "compact", "restore")), st.integers(0, 2**32 - 1)),
+    st.tuples(
+        st.sampled_from(("append", "append", "remove", "truncate", "compact", "restore")),
+        st.integers(0, 2**32 - 1),
+    ),
     max_size=12,
 )
 
