@@ -309,7 +309,7 @@ def _labels(rows: Rows, centres: Floats, spherical: bool, block: int | None = No
 
 
 def _costs(rows: Rows, centres: Floats, labels: Labels, spherical: bool) -> Floats:
-    """What rows cost at the centres of their labels; from differences, so that nothing cancels."""
+    """Return what rows cost at the centres of their labels; from differences, so that nothing cancels."""
     costs = np.empty(len(rows), np.float32)
     for part, x in _blocks(rows):
         own = centres[labels[part]]

@@ -64,8 +64,8 @@ class IVFIndex(ListedIndex):
     -----
     Beside the code 8 bytes a row and half a page (8 rows) a list. A search takes O(n_lists * dim) for the
     nearest lists, of which there are codes of 8 bits (from 16,384 lists on a graph finds them), and
-    O(nprobe * n / n_lists * dim) for their rows. One preparation of a query serves all lists, also those coded by
-    residual:
+    O(nprobe * n / n_lists * dim) for their rows. One preparation of a query serves all lists, also those
+    coded by residual:
 
         |q - c - r|^2 = |q|^2 - 2 <q, c> - 2 <q, r> + |c + r|^2        where the last is stored
 
@@ -159,7 +159,8 @@ class IVFIndex(ListedIndex):
     def _decode(self, slots: I64) -> F32:
         rows = super()._decode(slots)
         if self.by_residual and len(self._parts) == 1 and len(slots):
-            assert self._centres is not None and self._lists is not None
+            assert self._centres is not None
+            assert self._lists is not None
             rows += self._centres[self._lists.lists_of(slots)]
         return rows
 
@@ -195,7 +196,8 @@ class IVFIndex(ListedIndex):
             allowed = None
         if allowed is not None and allowed.count <= DIRECT:
             return self._among(queries, k, allowed)
-        assert self._lists is not None and self._n_lists is not None
+        assert self._lists is not None
+        assert self._n_lists is not None
         given = effort.get("nprobe", self._nprobe)
         nprobe = max(FEWEST, self._n_lists // 16) if given is None else max(1, int(given))
         nprobe = min(nprobe, self._n_lists)
@@ -209,7 +211,8 @@ class IVFIndex(ListedIndex):
         self, queries: F32, k: int, candidates: int, allowed: Bits | None, nprobe: int, wanted: int
     ) -> tuple[F32, I64]:
         """Search the nprobe nearest lists, and four times as many where these hold fewer rows than wanted."""
-        assert self._lists is not None and self._n_lists is not None
+        assert self._lists is not None
+        assert self._n_lists is not None
         probes = self._probes(queries, nprobe)
         short = np.zeros(len(queries), np.bool_)
         if nprobe < self._n_lists:
@@ -298,7 +301,13 @@ def codec_of(code: str, dim: int, squared_l2: bool, seed: int, by_residual: bool
     residual = (form is None or form["bits"] == 4) if by_residual is None else bool(by_residual)
     if form is not None:
         return LVQCodec(
-            dim, squared_l2, **form, n_means=1, rotation_seed=seed, may_drop_rotation=True, grows=False,
+            dim,
+            squared_l2,
+            **form,
+            n_means=1,
+            rotation_seed=seed,
+            may_drop_rotation=True,
+            grows=False,
             residual=residual,
         )
     stages = PQIndex.parse(code)
