@@ -24,4 +24,4 @@ def test_the_readme_runs(tmp_path):
 def test_the_readme_calls_what_ci_runs():
     commands = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
     assert commands[0].strip().endswith("examples/ask_python.py")
-    assert commands[1].strip().endswith("-m pytest")
+    assert commands[1].strip().endswith("-m pytest -n auto")

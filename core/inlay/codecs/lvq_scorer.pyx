@@ -101,12 +101,8 @@ cdef class LVQScorer(Scorer):
         self.scratch_size = (
             values + lined(self.dim) + lined(TILE * self.dim * sizeof(float)) + kTogether * values
         )
-        cdef char* next = self.room(
-            n * row + n * values + groups * 8 * values + offsets + 4 * constants + row
-            + workers * self.scratch_size
-        )
-        self.queries = <float*>next
-        next += n * row
+        cdef size_t zeros = n * values + groups * 8 * values + offsets + 4 * constants + row
+        cdef char* next = self.room(zeros, zeros + n * row + workers * self.scratch_size)
         self.singles = <int8_t*>next
         next += n * values
         self.together = <int8_t*>next
@@ -117,7 +113,9 @@ cdef class LVQScorer(Scorer):
         self.shifts, self.slacks = <float*>(next + 2 * constants), <float*>(next + 3 * constants)
         next += 4 * constants
         self.zeros = <float*>next
-        self.scratch = next + row
+        next += row
+        self.queries = <float*>next
+        self.scratch = next + n * row
         return 0
 
     cdef inline float* query(self, size_t i) noexcept nogil:

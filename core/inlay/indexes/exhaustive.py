@@ -124,8 +124,7 @@ class LVQIndex(ScanIndex):
     bits : {4, 8}
         Of the first level, which every search reads.
     residual_bits : {0, 4, 8}
-        Of the second level, which only a search's candidates meet: 0 with 4 or 8 bits, 4 or 8 with 4, 8 with
-        8.
+        Of the second level, which only a search's candidates meet; 0 for none.
     n_means : int, 1 .. 256, or None
         How many means rows are coded about. Many suit data in tight, distinct clusters; None looks at a
         sample when training and takes 64 for such data, else 1. Means are added by themselves when new rows

@@ -130,7 +130,7 @@ inline constexpr Kernels kAvx512Kernels = {
     INLAY_LVQ(avx512),
     INLAY_NEAR(avx512),
     INLAY_SIGNMAG(avx512, avx512),
-    INLAY_FASTSCAN(avx512, avx2),
+    INLAY_FASTSCAN(avx512, avx512),
     stages::scan<stages::sums16<fastscan::sums32_avx512>, stages::finish_avx512>,
     stages::scan256_avx512,
     INLAY_ADDITIVE(avx512),
