@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from reference import F32, U8
 
+I16 = npt.NDArray[np.int16]
 I64 = npt.NDArray[np.int64]
 
 
@@ -27,6 +28,13 @@ def products(rows: F32, strips: F32) -> F32:
     found = np.zeros((len(rows), words.shape[1]), np.float32)
     for j in range(rows.shape[1]):
         found += rows[:, j : j + 1] * words[j]
+    return found
+
+
+def short_products(rows: I16, words: I16, row_factors: F32, strip_factors: F32) -> F32:
+    """Return the products (n, words) of rows (n, dim) and codewords (words, dim) in 16-bit integers."""
+    sums = (rows.astype(np.int64) @ words.astype(np.int64).T).astype(np.float32)
+    found: F32 = sums * (row_factors[:, None] * np.repeat(strip_factors, 16))
     return found
 
 

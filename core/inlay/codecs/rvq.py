@@ -28,7 +28,7 @@ import numpy.typing as npt
 from ..clusters import kmeans
 from ..parallel.crew import get_num_threads
 from ..progress import Progress, track
-from .additive import AdditiveCodec
+from .additive import ROWS_A_WORD, AdditiveCodec
 from .additive_encode import Beams
 from .basis import Basis
 from .books import Books
@@ -110,7 +110,7 @@ class RVQCodec(AdditiveCodec):
         with track(progress, self.stages + ROUNDS, "training", unit="stages", long=work > 2e11) as step:
             beams = Beams(y, self.stages, TRAINING_BEAM)
             for stage in range(self.stages):
-                left = y - books.add(np.ascontiguousarray(beams.codes[:, 0, :stage]))
+                left = residuals(books, beams, stage, ROWS_A_WORD * self.entries)
                 books.put(stage, find(left, self.entries, seed + stage))
                 beams.advance(books, stage, get_num_threads())
                 step(1)
@@ -121,6 +121,18 @@ class RVQCodec(AdditiveCodec):
                     beams.advance(books, stage, get_num_threads())
                 step(1)
         return books
+
+
+def residuals(books: Books, beams: Beams, stage: int, most: int) -> F32:
+    """Return what the partial codes of rows leave of them, of all partial codes if these are not too many.
+
+    Codewords for the best ones alone suit the rows that they were learned from, and others less.
+    """
+    total = len(beams.y) * beams.size
+    chosen = np.arange(min(total, most)) * total // min(total, most)
+    row, place = np.divmod(chosen, beams.size)
+    left: F32 = beams.y[row] - books.add(np.ascontiguousarray(beams.codes[row, place, :stage]))
+    return left
 
 
 def plain(left: F32, entries: int, seed: int) -> F32:

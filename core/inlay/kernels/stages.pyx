@@ -6,7 +6,7 @@ Like the functions of table.pyx, these exist for tests and measurements, and che
 import numpy as np
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int16_t, uint8_t
 from libcpp.vector cimport vector
 
 from .table cimport Kernels, Line, Shape, Step, at, get_code, kStageRows, kStrip, put_code, stage_bytes
@@ -83,6 +83,26 @@ def products(const float[:, ::1] rows, const float[:, :, ::1] strips, level=None
         at(level).products(
             &rows[0, 0], rows.shape[0], rows.shape[1], rows.shape[1], &strips[0, 0, 0], strips.shape[0],
             &view[0, 0], out.shape[1],
+        )
+    return out
+
+
+def short_products(
+    const int16_t[:, ::1] rows, const float[::1] row_factors, const int16_t[:, :, ::1] strips,
+    const float[::1] strip_factors, Py_ssize_t dim, level=None
+):
+    """Return the products (n, 16 n_strips) of rows (n, dim or more) and strips (n_strips, pairs, 32)."""
+    cdef Py_ssize_t pairs = (dim + 1) // 2
+    if rows.shape[1] < 2 * pairs or strips.shape[1] != pairs or strips.shape[2] != 2 * kStrip or (
+        row_factors.shape[0] != rows.shape[0] or strip_factors.shape[0] != strips.shape[0]
+    ):
+        raise ValueError("the rows and the strips do not fit each other")
+    out = np.empty((rows.shape[0], kStrip * strips.shape[0]), np.float32)
+    cdef float[:, ::1] view = out
+    if out.size:
+        at(level).short_products(
+            &rows[0, 0], rows.shape[0], rows.shape[1], &row_factors[0], dim, &strips[0, 0, 0],
+            &strip_factors[0], strips.shape[0], &view[0, 0], out.shape[1],
         )
     return out
 

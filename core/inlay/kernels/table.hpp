@@ -47,6 +47,7 @@ struct Kernels {
     lookup::QuantiseTables quantise_tables;
     stages::Scan stages16, stages256;
     additive::Products products;
+    additive::ShortProducts short_products;
     additive::Extend extend;
     front::Extreme least, greatest;
     topk::Collect collect;
@@ -76,7 +77,8 @@ struct Kernels {
 #define INLAY_STAGES(HALF, WHOLE, FINISH)                                                 \
     stages::scan<stages::sums16<fastscan::sums32_##HALF>, stages::finish_##FINISH>,       \
         stages::scan<stages::sums256_##WHOLE, stages::finish_##FINISH>
-#define INLAY_ADDITIVE(SUFFIX) additive::products_##SUFFIX, additive::extend_##SUFFIX
+#define INLAY_ADDITIVE(SUFFIX) \
+    additive::products_##SUFFIX, additive::short_products_##SUFFIX, additive::extend_##SUFFIX
 #define INLAY_NEAREST(PLAIN) nearest::two_least_##PLAIN, nearest::approach_##PLAIN
 // The four products, then the four scans made of them.
 #define INLAY_DOTS(ONE4, EIGHT4, ONE8, EIGHT8, ESTIMATE)                              \
