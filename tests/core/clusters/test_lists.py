@@ -8,7 +8,7 @@ from inlay.clusters.lists import Lists
 
 
 class Model:
-    """Lists as Python has them, of rows named by numbers that never change, and a table that lies by place."""
+    """Lists as Python has them, of rows whose numbers never change, and a table that lies by place."""
 
     def __init__(self, n_lists, page):
         self.lists = Lists(n_lists, page)
