@@ -113,9 +113,10 @@ cdef class StageScorer(Scorer):
             TOGETHER * short_room(self.rank) * sizeof(int16_t)
         ) + lined(TOGETHER * self.size * sizeof(float))
         self.scratch_size = aside if aside > made else made
-        cdef char* next = self.room(
+        cdef size_t size = (
             n * (self.size + y) + lined(n * sizeof(Line)) + 2 * constants + workers * self.scratch_size
         )
+        cdef char* next = self.room(size, size)
         self.tables = <uint8_t*>next
         next += n * self.size
         self.queries = <float*>next
