@@ -344,7 +344,7 @@ cdef class Lists:
         if pages.max(initial=0) >= max(len(slots) // self.page, 1) or len(np.unique(pages)) != len(pages):
             raise sections.fault("lists.pages", "names a page that there is not, or one twice")
         if len(slots) != self.page * (1 + int(pages.astype(np.int64).max(initial=-1))):
-            raise sections.fault("lists.slots", f"holds {len(slots)} places; the last page in use ends before")
+            raise sections.fault("lists.slots", f"holds {len(slots)} places, more than the pages in use")
         self._restored(sizes, n_pages, pages, len(slots) // self.page)
         self.slots = Table.over(slots)
         live = self._live()
