@@ -302,9 +302,11 @@ def _blocks(rows: Rows, size: int = _BLOCK) -> Iterator[tuple[slice, Floats]]:
 
 def _labels(rows: Rows, centres: Floats, spherical: bool, block: int | None = None) -> Labels:
     labels = np.empty(len(rows), np.int32)
-    nearest = _Nearest(centres, spherical)
+    with np.errstate(over="ignore", invalid="ignore"):
+        nearest = _Nearest(centres, spherical)
     for part, x in _blocks(rows, block or max(64, min(_BLOCK, _SCORES // len(centres)))):
-        labels[part] = nearest(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            labels[part] = nearest(x)
     return labels
 
 
@@ -359,7 +361,8 @@ class _Nearest:
         lengths = np.sqrt(np.einsum("ij,ij->i", x, x))
         # Nearly every row is settled by the largest error of any centre; the rest is looked at in detail.
         per_length, fixed = self.largest_errors
-        doubtful = np.flatnonzero(second - least <= 2.01 * (lengths * per_length + fixed))
+        # Where squares are beyond float32, nothing is greater than anything, and all is left to float64.
+        doubtful = np.flatnonzero(~(second - least > 2.01 * (lengths * per_length + fixed)))
         if len(doubtful):
             best[doubtful] = self._settle(rows[doubtful], scores[doubtful], lengths[doubtful])
         labels: Labels = self.kept[best]
@@ -374,7 +377,7 @@ class _Nearest:
         line = np.arange(len(rows))
         limit = scores[line, best] + errors[line, best]
         scores -= errors
-        row, centre = np.nonzero(scores <= limit[:, None])
+        row, centre = np.nonzero(~(scores > limit[:, None]))
         exact = np.empty(len(row))
         for start in range(0, len(row), _BLOCK):
             part = slice(start, start + _BLOCK)

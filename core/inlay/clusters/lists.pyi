@@ -8,6 +8,8 @@ from ..contents import Sections
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
 
+NO_ROW: np.uint32
+
 class Lists:
     n_lists: int
     page: int

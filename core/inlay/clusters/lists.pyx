@@ -118,7 +118,7 @@ cdef class Lists:
             How many there would be.
         """
         places, pages, _ = self.laid_out(labels)
-        return places, max(self.n_places, self.page * (1 + int(pages.max(initial=-1))))
+        return places, max(self.n_places, self.page * (1 + int(pages.astype(np.int64).max(initial=-1))))
 
     def append(self, labels):
         """Append slots, whose rows lie where `plan` says; return their places, int64 (n,)."""
@@ -337,12 +337,14 @@ cdef class Lists:
         slots = sections.take("lists.slots", np.uint32, (None,))
         if sizes.sum() != n:
             raise sections.fault("lists.sizes", f"speaks of {sizes.sum()} rows, the header of {n}")
-        if len(slots) % self.page:
-            raise sections.fault("lists.slots", f"holds {len(slots)} places, which are no pages")
         n_pages = -(-sizes // self.page)
+        if len(slots) % self.page or len(slots) < self.page * int(n_pages.sum()):
+            raise sections.fault("lists.slots", f"holds {len(slots)} places, which are not pages enough")
         pages = sections.take("lists.pages", np.uint32, (int(n_pages.sum()),))
         if pages.max(initial=0) >= max(len(slots) // self.page, 1) or len(np.unique(pages)) != len(pages):
             raise sections.fault("lists.pages", "names a page that there is not, or one twice")
+        if len(slots) != self.page * (1 + int(pages.astype(np.int64).max(initial=-1))):
+            raise sections.fault("lists.slots", f"holds {len(slots)} places, more than the pages in use")
         self._restored(sizes, n_pages, pages, len(slots) // self.page)
         self.slots = Table.over(slots)
         live = self._live()

@@ -98,9 +98,10 @@ cdef void look(
         look_together(job, best, query, n_queries, worker)
         return
     while rank < job.n_probes:
-        if rank + job.search.parts < job.n_probes:
+        if rank + job.search.parts < job.n_probes and probes[rank + job.search.parts] >= 0:
             expect(job, probes[rank + job.search.parts])
-        visit(job, &best, &number, 1, probes[rank], worker)
+        if probes[rank] >= 0:
+            visit(job, &best, &number, 1, probes[rank], worker)
         rank += job.search.parts
 
 
@@ -110,13 +111,16 @@ cdef void look_together(
     # A visit is (not the nearest list, list, query), 1 + 31 + 32 bits; sorted, those of a list are together.
     cdef uint64_t* visits = job.visits + <size_t>worker * job.search.group * job.n_probes
     cdef const int64_t* probes = job.probes + query * job.n_probes
-    cdef size_t n = n_queries * job.n_probes, i, a, few
+    cdef size_t n = 0, i, a, few
     cdef Best* bests[8]
     cdef uint32_t[8] queries
-    for i in range(n):
-        visits[i] = <uint64_t>probes[i] << 32 | i // job.n_probes
+    for i in range(n_queries * job.n_probes):
+        if probes[i] < 0:
+            continue
+        visits[n] = <uint64_t>probes[i] << 32 | i // job.n_probes
         if i % job.n_probes:
-            visits[i] |= <uint64_t>1 << 63
+            visits[n] |= <uint64_t>1 << 63
+        n += 1
     sort_keys(visits, n, NULL)
     i = 0
     while i < n:
@@ -146,7 +150,7 @@ def search(
         the scan's scores are the last word.
     placed : Placed
     probes : int64 (n_queries, n_probes)
-        The lists of each query, nearest first, none twice.
+        The lists of each query, nearest first, none twice; -1 for none, of centres in a damaged file.
     k, candidates : int
         candidates >= k.
     allowed : Bits or None
@@ -164,7 +168,7 @@ def search(
     """
     cdef Probing job
     cdef Py_ssize_t n = scan.n_queries
-    cdef size_t rows = 0, i
+    cdef size_t rows
     scores, labels = results(
         &job.search, scan, last, k, min(candidates, max(len(placed.lists), 1)), allowed, ids, base
     )
@@ -180,8 +184,7 @@ def search(
         1, min(<Py_ssize_t>GROUP, (n + threads - 1) // threads, VISITS // probes.shape[1])
     )
     if n == 1 and threads > 1:
-        for i in range(job.n_probes):
-            rows += placed.lists.sizes[job.probes[i]]
+        rows = rows_in(placed.lists, probes, None)[0]
         job.search.parts = max(<size_t>1, min(rows // LEAST_PART, <size_t>threads))
     job.scores = <float*>malloc(<size_t>threads * FEW * RUN * sizeof(float))
     job.visits = <uint64_t*>malloc(<size_t>threads * job.search.group * job.n_probes * sizeof(uint64_t))
@@ -207,6 +210,8 @@ def rows_in(Lists lists not None, const int64_t[:, ::1] probes, Bits allowed):
     with nogil:
         for query in range(probes.shape[0]):
             for rank in range(probes.shape[1]):
+                if probes[query, rank] < 0:
+                    continue
                 which = probes[query, rank]
                 if known[which] < 0:
                     row, end = 0, lists.sizes[which]

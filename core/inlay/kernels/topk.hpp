@@ -218,8 +218,9 @@ struct Best {
                    const std::uint32_t* slots, const std::uint64_t* allowed) {
         for (std::size_t i = 0; i < n; i += kPiece) {
             const std::size_t piece = n - i < kPiece ? n - i : kPiece;
-            const std::size_t end = size + collect(scores + i, piece, threshold,
-                                                   static_cast<std::uint32_t>(first + i), nullptr, keys + size);
+            const std::size_t end =
+                size + collect(scores + i, piece, threshold, static_cast<std::uint32_t>(first + i), nullptr,
+                               keys + size);
             for (std::size_t at = size; at < end; ++at) {
                 const std::uint32_t slot = slots[slot_of(keys[at])];
                 if (allowed != nullptr && (allowed[slot / 64] >> slot % 64 & 1) == 0) continue;

@@ -256,3 +256,15 @@ def test_a_file_with_other_centres_is_refused(made):
             IVFIndex.from_bytes(inlay.file.to_bytes(header, wrong))
     with pytest.raises(FormatError, match="centres"):
         IVFIndex.from_bytes(inlay.file.to_bytes(header, {**sections, "centres": sections["centres"][:5]}))
+
+
+def test_centres_that_are_no_numbers_lead_nowhere(made):
+    header, sections = inlay.file.read(made().to_bytes())
+    coarse_header, coarse = inlay.file.read(sections["coarse"].tobytes())
+    for name, some in {**coarse}.items():
+        if some.dtype == np.float32:
+            coarse[name] = np.full(some.shape, 3e38 if name in ("centre", "means") else np.nan, np.float32)
+    data = np.frombuffer(inlay.file.to_bytes(coarse_header, dict(coarse)), np.uint8)
+    index = IVFIndex.from_bytes(inlay.file.to_bytes(header, {**sections, "coarse": data}))
+    for queries in (QUERIES[:1], QUERIES):
+        assert index.search(queries, 5, nprobe=3)[1].shape == (len(queries), 5)
