@@ -58,13 +58,14 @@ class Engine(ABC):
 
 
 class Inlay(Engine):
-    """An Inlay index made by its spec string."""
+    """An Inlay index made by its spec string, and perhaps by what it keeps of the rows (`vectors`)."""
 
     library = "inlay"
 
-    def __init__(self, dim: int, metric: Metric, spec: str) -> None:
-        super().__init__(dim, metric, spec)
-        self.index = self.module.from_spec(spec, dim, metric)
+    def __init__(self, dim: int, metric: Metric, spec: str, vectors: str | None = None) -> None:
+        super().__init__(dim, metric, spec, vectors)
+        options = {} if vectors is None else {"vectors": vectors}
+        self.index = self.module.from_spec(spec, dim, metric, **options)
         self.effort: Setting = {}
 
     def build(self, rows: Floats, threads: int) -> None:
@@ -224,9 +225,9 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("inlay-LVQ4x4", Inlay, ("LVQ4x4",), RERANK),
     Contender("inlay-LVQ4x8", Inlay, ("LVQ4x8",), RERANK),
     Contender("inlay-LVQ8x8", Inlay, ("LVQ8x8",), RERANK),
-    Contender("inlay-PQ", Inlay, ("PQ48",), RERANK),
-    Contender("inlay-PQfs", Inlay, ("PQ96x4fs",), RERANK),
-    Contender("inlay-RVQ8x8", Inlay, ("RVQ8x8",), RERANK),
+    Contender("inlay-PQ48+f32", Inlay, ("PQ48", "float32"), RERANK),
+    Contender("inlay-PQ96x4fs+f32", Inlay, ("PQ96x4fs", "float32"), RERANK),
+    Contender("inlay-RVQ8x8+f32", Inlay, ("RVQ8x8", "float32"), RERANK),
     Contender("inlay-IVF256,LVQ8", Inlay, ("IVF256,LVQ8",), NPROBE, scans=False),
     Contender("inlay-IVF256,LVQ4x8", Inlay, ("IVF256,LVQ4x8",), NPROBE, scans=False),
     Contender("inlay-LoRANN", Inlay, ("LoRANN",), NPROBE, scans=False),
@@ -240,8 +241,6 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("faiss-SQ8", Faiss, ("SQ8",), as_it_is),
     Contender("faiss-SQ4+SQ8", Faiss, ("SQ4,Refine(SQ8)",), REFINE),
     Contender("faiss-PQfs+SQ8", Faiss, ("PQ{m}x4fs,Refine(SQ8)",), REFINE),
-    Contender("faiss-PQfs", Faiss, ("PQ{m}x4fs",), as_it_is),
-    Contender("faiss-RQ8x8", Faiss, ("RQ8x8_Nqint8",), as_it_is),
     Contender("faiss-IVF256,SQ8", Faiss, ("IVF256,SQ8",), NPROBE, scans=False),
     Contender("faiss-HNSW32", Faiss, ("HNSW32", EF_CONSTRUCTION), EF_SEARCH, scans=False),
     Contender("faiss-HNSW32,SQ8", Faiss, ("HNSW32,SQ8", EF_CONSTRUCTION), EF_SEARCH, scans=False),

@@ -65,8 +65,7 @@ cdef class AdditiveCodec(Codec):
     packed = 64
 
     def __init__(
-        self, Py_ssize_t dim, bint squared_l2, Py_ssize_t stages, int bits, bint shared, bint residual,
-        Py_ssize_t beam,
+        self, Py_ssize_t dim, bint squared_l2, stages, bits, bint shared, bint residual, beam,
     ):
         super().__init__(dim, squared_l2)
         if dim > <Py_ssize_t>kMaxDim:

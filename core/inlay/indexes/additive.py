@@ -217,8 +217,8 @@ class RVQIndex(AdditiveIndex):
         Effort: how many candidates of the scan are scored again with everything the index has. None is
         max(10 k, 100) with `vectors`, else max(2 k, 16); 0 trusts the scan, whose tables are bytes.
     prefix : int or None
-        Effort: scan only so many stages, which are a coarser code by themselves; candidates are scored by all,
-        and should be more. None and 0 scan all.
+        Effort: scan only so many stages, which are a coarser code by themselves; candidates are scored by
+        all, and should be more. None and 0 scan all.
 
     Notes
     -----

@@ -144,33 +144,32 @@ def test_codes_and_scores_are_the_same_at_every_level(codec):
 def test_training_is_the_same_at_every_level_and_with_any_number_of_threads():
     before, threads, found = table.level(), inlay.get_num_threads(), []
     try:
-        for name, count in [(table.levels()[0], 1), (table.levels()[-1], 2)]:
-            table.set_level(name)
+        for level, count in [(table.levels()[0], 1), (table.levels()[-1], 2)]:
+            table.set_level(level)
             inlay.set_num_threads(count)
-            for make in MAKERS.values():
-                made = make(True, False)
+            for name in ("OPQ4", "RVQ4 of 10 directions"):
+                made = MAKERS[name](True, False)
                 made.train(ROWS)
                 found.append(made.books.flat.tobytes())
     finally:
         table.set_level(before)
         inlay.set_num_threads(threads)
-    assert found[: len(MAKERS)] == found[len(MAKERS) :]
+    assert found[:2] == found[2:]
 
 
 # Codes
 
 
-@pytest.mark.parametrize("beam", [1, 5, 16])
-@pytest.mark.parametrize(("bits", "stages"), [(8, 3), (4, 6)])
-def test_tables_and_residuals_give_equal_codes(beam, bits, stages):
+@pytest.mark.parametrize(("bits", "stages", "beam"), [(8, 3, 5), (4, 6, 1), (4, 6, 5), (4, 6, 16)])
+def test_tables_and_residuals_give_equal_codes(bits, stages, beam):
     codec = RVQCodec(DIM, True, stages, bits, beam)
     codec.train(ROWS)
-    rows = drawn(200, seed=9)
+    rows = drawn(100, seed=9)
     codes = codec.encode(rows)
     y = codec.basis.apply(rows)
     wanted, errors = reference.beam_search(y, [codec.books.get(stage) for stage in range(stages)], beam)
-    found = codes.get(np.arange(200))[0]
-    assert (found == wanted).all(axis=1).mean() >= 0.995
+    found = codes.get(np.arange(100))[0]
+    assert (found == wanted).all(axis=1).mean() >= 0.99
     np.testing.assert_allclose(codec.errors(rows), errors, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(
         np.square(rows - codec.decode(codes)).sum(axis=1), errors, rtol=1e-3, atol=1e-4
@@ -216,7 +215,7 @@ for one in CODECS:
 
 
 def test_errors_fall_with_stages_and_with_the_beam():
-    rows, held = drawn(20_000), drawn(1_000, seed=5)
+    rows, held = drawn(8_000), drawn(1_000, seed=5)
     codec = RVQCodec(DIM, True, 6, 4)
     codec.train(rows)
     assert (np.diff(codec.distortion) < 0).all()
@@ -263,7 +262,7 @@ def test_opq_leaves_less_than_pq_where_directions_are_mixed():
 
 
 def test_progressive_training_leaves_no_more():
-    rows, held = drawn(20_000), drawn(1_000, seed=5)
+    rows, held = drawn(6_000), drawn(1_000, seed=5)
     plain, grown = (trained(RVQCodec(DIM, True, 4, 4, mode=mode), rows) for mode in ("plain", "progressive"))
     assert grown.errors(held).mean() < 1.02 * plain.errors(held).mean()
 
@@ -316,7 +315,7 @@ def test_conjugate_gradients_solve_what_elimination_solves(coded):
 @pytest.mark.parametrize(
     "make", [lambda dim: PQCodec(dim, True, 5, 4), lambda dim: RVQCodec(dim, True, 2, 4)]
 )
-@pytest.mark.parametrize("dim", [1, 3, 63, 1000])
+@pytest.mark.parametrize("dim", [1, 3, 63, 300])
 def test_any_number_of_dimensions(make, dim):
     rows = np.random.default_rng(0).standard_normal((40, dim)).astype(np.float32)
     codec = trained(make(dim), rows)

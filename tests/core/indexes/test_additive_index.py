@@ -95,7 +95,7 @@ def test_other_specs_are_unknown(spec):
 
 
 def test_a_batch_too_small_to_train_says_what_it_takes():
-    index = inlay.RVQIndex(24)
+    index = inlay.RVQIndex(24, stages=2)
     with pytest.raises(ValueError, match="at least 256 rows"):
         index.add(ROWS[:255])
     assert not index.is_trained

@@ -480,6 +480,83 @@ void run_fastscan(const Kernels& kernels, Transcript& log) {
             }
 }
 
+// ---- codes in stages
+// ------------------------------------------------------------------------------------------------
+
+void scan_case(inlay::stages::Scan kernel, int bits, size_t n_blocks, size_t stored, size_t used, bool norms,
+               Random& random, Transcript& log) {
+    const size_t size = inlay::stages::bytes_of(bits, stored);
+    const inlay::stages::Shape shape = {size + (norms ? 64 : 0), stored, used, norms ? size : 0};
+    Guarded<std::uint8_t> blocks(n_blocks * shape.stride), tables(used << bits);
+    Guarded<float> out(64 * n_blocks);
+    random.fill(blocks);
+    random.fill(tables);
+    kernel(blocks.data(), n_blocks, shape, tables.data(), {0.37f, -2.9f, 0.11f, 1.3f}, out.data());
+    log.add(out);
+}
+
+void products_case(const Kernels& kernels, size_t n, size_t dim, size_t n_strips, Random& random,
+                   Transcript& log) {
+    const size_t pairs = (dim + 1) / 2;
+    Guarded<float> rows(n * dim), strips(n_strips * dim * 16), out(n * n_strips * 16);
+    Guarded<float> row_factors(n), strip_factors(n_strips);
+    Guarded<std::int16_t> shorts(n * 2 * pairs), short_strips(n_strips * pairs * 32);
+    random.fill(rows);
+    random.fill(strips);
+    random.fill(row_factors);
+    random.fill(strip_factors);
+    // No sum of these leaves 32 bits.
+    for (size_t i = 0; i < shorts.size(); ++i) shorts[i] = static_cast<std::int16_t>(random.bits() % 4096);
+    for (size_t i = 0; i < short_strips.size(); ++i)
+        short_strips[i] = static_cast<std::int16_t>(random.bits() % 4096 - 2048);
+    kernels.products(rows.data(), n, dim, dim, strips.data(), n_strips, out.data(), n_strips * 16);
+    log.add(out);
+    kernels.short_products(shorts.data(), n, 2 * pairs, row_factors.data(), dim, short_strips.data(),
+                           strip_factors.data(), n_strips, out.data(), n_strips * 16);
+    log.add(out);
+}
+
+void extend_case(const Kernels& kernels, size_t entries, size_t parents, size_t n_cross, size_t room,
+                 Random& random, Transcript& log) {
+    Guarded<float> norms(entries), products(entries), scores(parents), crosses(parents * n_cross * entries);
+    random.fill(norms);
+    random.fill(products);
+    random.fill(scores);
+    random.fill(crosses);
+    std::vector<const float*> rows(parents * n_cross + 1);
+    for (size_t i = 0; i < parents * n_cross; ++i) rows[i] = crosses.data() + i * entries;
+    std::vector<inlay::additive::Step> steps(room);
+    const size_t found = kernels.extend(norms.data(), products.data(), entries, scores.data(), parents,
+                                        rows.data(), n_cross, room, steps.data());
+    log.add(steps.data(), found);
+}
+
+void run_stages(const Kernels& kernels, Transcript& log) {
+    Random random(12);
+    for (const int bits : {4, 8})
+        for (const size_t n_blocks : {0, 1, 2, 3})
+            for (const size_t stored : {1, 2, 3, 8, 17, 257})
+                for (const bool norms : {false, true})
+                    for (const size_t used : {stored, (stored + 1) / 2}) {
+                        log.begin("scan", static_cast<size_t>(bits), n_blocks, stored);
+                        scan_case(bits == 4 ? kernels.stages16 : kernels.stages256, bits, n_blocks, stored,
+                                  used, norms, random, log);
+                    }
+    for (const size_t dim : {1, 2, 3, 16, 63, 64, 100})
+        for (const size_t n : {1, 5, 6, 13})
+            for (const size_t n_strips : {1, 7, 8, 17}) {
+                log.begin("products", dim, n, n_strips);
+                products_case(kernels, n, dim, n_strips, random, log);
+            }
+    for (const size_t entries : {16, 48, 256})
+        for (const size_t parents : {1, 5})
+            for (const size_t n_cross : {0, 1, 4})
+                for (const size_t room : {1, 5, 64}) {
+                    log.begin("extend", entries, parents, n_cross);
+                    extend_case(kernels, entries, parents, n_cross, room, random, log);
+                }
+}
+
 // ---- RaBitQ and the front
 // ------------------------------------------------------------------------------------------------
 
@@ -704,6 +781,7 @@ Transcript run(const Kernels& kernels) {
     run_near(kernels, log);
     run_signmag(kernels, log);
     run_fastscan(kernels, log);
+    run_stages(kernels, log);
     run_rabitq(kernels, log);
     run_collect(kernels, log);
     run_hadamard(kernels, log);
