@@ -285,11 +285,11 @@ class LorannLists:
         model = {name: table.rows[which].copy() for name, table in self.models.tables.items()}
         rows = LorannCodes(self.models.rank, self.models.bits, self.squared_l2)
         rows.resize(-(-len(places) // PAGE) * PAGE)
-        rows.put(np.arange(len(places)), self.codes, places)
+        rows.place(np.arange(len(places)), self.codes, places)
 
         def bring_back() -> None:
             for name, array in model.items():
                 self.models.tables[name].rows[which] = array
-            self.codes.put(places, rows, np.arange(len(places)))
+            self.codes.place(places, rows, np.arange(len(places)))
 
         return bring_back

@@ -28,7 +28,7 @@ from ..results cimport put
 # lie behind to be without hope.
 cdef enum:
     LEARNT = 32
-cdef double DEVIATIONS = 2.5
+cdef double DEVIATIONS = 4
 # Candidates that are sent for before they are scored: their rows lie far apart, and one by one each would be
 # waited for.
 cdef enum:
