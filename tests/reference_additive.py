@@ -9,10 +9,13 @@ import numpy.typing as npt
 
 from reference import F32, U8
 
+I16 = npt.NDArray[np.int16]
 I64 = npt.NDArray[np.int64]
 
 
-def scores(codes: U8, tables: U8, step: float, low: float, norms: U8 | None, levels: tuple[float, float]) -> F32:
+def scores(
+    codes: U8, tables: U8, step: float, low: float, norms: U8 | None, levels: tuple[float, float]
+) -> F32:
     """Return the scores (n,) of rows by as many stages as there are tables."""
     sums = tables[np.arange(len(tables)), codes[:, : len(tables)]].astype(np.int64).sum(axis=1)
     found = np.float32(step) * sums.astype(np.float32) + np.float32(low)
@@ -30,11 +33,18 @@ def products(rows: F32, strips: F32) -> F32:
     return found
 
 
+def short_products(rows: I16, words: I16, row_factors: F32, strip_factors: F32) -> F32:
+    """Return the products (n, words) of rows (n, dim) and codewords (words, dim) in 16-bit integers."""
+    sums = (rows.astype(np.int64) @ words.astype(np.int64).T).astype(np.float32)
+    found: F32 = sums * (row_factors[:, None] * np.repeat(strip_factors, 16))
+    return found
+
+
 def extend(norms: F32, products: F32, scores: F32, crosses: F32, room: int) -> tuple[F32, I64, I64]:
     """Return (scores, parents, entries) of the best ways on, equal ones in the order of (parent, entry)."""
     found = (norms + products)[None] + scores[:, None]
-    for l in range(crosses.shape[1]):
-        found = found + crosses[:, l]
+    for earlier in range(crosses.shape[1]):
+        found = found + crosses[:, earlier]
     flat = found.ravel()
     order = np.argsort(flat, kind="stable")
     order = order[flat[order] < np.inf][:room]

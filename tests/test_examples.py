@@ -76,6 +76,27 @@ def test_help_names_every_option() -> None:
         assert option in printed
 
 
+def test_hybrid_python_builds_opens_and_answers_in_every_mode(tmp_path: Path) -> None:
+    path = ["--path", str(tmp_path / "home"), "-k", "2"]
+    printed = run("hybrid_python.py", *path, "--limit", "300", "caches of results", "xyzzy")
+    assert "300 passages read" in printed
+    assert "300 passages in the store" in printed
+    modes = re.findall(r"^  (\w+) +(.+)$", printed, flags=re.MULTILINE)
+    assert [mode for mode, _ in modes] == ["default", "text_search", "hybrid"] * 2
+    assert modes[4] == ("text_search", "nothing")
+    assert all(", " in names for i, (_, names) in enumerate(modes) if i != 4)
+
+
+def test_many_processes_read_whole_states() -> None:
+    printed = run("many_processes.py", "--readers", "2", "--seconds", "0.5")
+    assert "a second writer: BlockingIOError" in printed
+    looks = re.findall(
+        r"a reader looked ([\d,]+) times, saw [\d,]+ states, and always {(\d+)} words", printed
+    )
+    assert len(looks) == 2
+    assert looks[0][1] == looks[1][1]
+
+
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_says_how_to_run_it(example: Path) -> None:
     said = ast.get_docstring(ast.parse(example.read_text())) or ""

@@ -5,6 +5,8 @@ try:
 except ImportError as missing:
     raise ImportError("LangChain adapter: pip install 'inlay[langchain]'") from missing
 
+from .retriever import InlayRetriever
+from .self_query import InlayTranslator
 from .store import InlayVectorStore
 
-__all__ = ["InlayVectorStore"]
+__all__ = ["InlayRetriever", "InlayTranslator", "InlayVectorStore"]

@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from inlay.collection import Collection, Hit
 
+from .retriever import HYBRID, InlayRetriever
 from .translation import SCORES, Filter, Rows, Score, Vector, bridged, document
 
 WIDTHS = ("fetch_k", "lambda_mult")  # of MMR, and of stores that filter after the search
@@ -106,6 +107,17 @@ class Reading(VectorStore):
             columns["embeddings"] = self._collection.vectors(rows.ids)
         return columns
 
+    async def aget(
+        self,
+        ids: str | Sequence[str] | None = None,
+        where: Filter = None,
+        limit: int | None = None,
+        offset: int | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Do `get` in a thread."""
+        return await run_in_executor(None, self.get, ids, where, limit, offset, **kwargs)
+
     @override
     def similarity_search(self, query: str, k: int = 4, **kwargs: Any) -> list[Document]:
         return self.similarity_search_by_vector(self._embedding.embed_query(query), k, **kwargs)
@@ -156,6 +168,21 @@ class Reading(VectorStore):
     ) -> list[tuple[Document, float]]:
         """Do `similarity_search_with_score_by_vector` in a thread."""
         search = self.similarity_search_with_score_by_vector
+        return await run_in_executor(None, search, embedding, k, filter, **kwargs)
+
+    def similarity_search_by_vector_with_relevance_scores(
+        self, embedding: Vector, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """Search for the documents nearest to a vector; best first, each with its relevance in [0, 1]."""
+        relevance = self._select_relevance_score_fn()
+        scored = self.similarity_search_with_score_by_vector(embedding, k, filter, **kwargs)
+        return [(found, relevance(score)) for found, score in scored]
+
+    async def asimilarity_search_by_vector_with_relevance_scores(
+        self, embedding: Vector, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """Do `similarity_search_by_vector_with_relevance_scores` in a thread."""
+        search = self.similarity_search_by_vector_with_relevance_scores
         return await run_in_executor(None, search, embedding, k, filter, **kwargs)
 
     def similarity_search_batch(
@@ -252,6 +279,77 @@ class Reading(VectorStore):
         """Do `max_marginal_relevance_search_with_score_by_vector` in a thread."""
         search = self.max_marginal_relevance_search_with_score_by_vector
         return await run_in_executor(None, search, embedding, k, fetch_k, lambda_mult, filter)
+
+    def hybrid_search(self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any) -> list[Document]:
+        """Search by the vector of a text and by its words, fused; keywords as `hybrid_search_with_score`."""
+        return [found for found, _ in self.hybrid_search_with_score(query, k, filter, **kwargs)]
+
+    async def ahybrid_search(
+        self, query: str, k: int = 4, filter: Filter = None, **kwargs: Any
+    ) -> list[Document]:
+        """Await the embedder, then do `hybrid_search` in a thread."""
+        return [found for found, _ in await self.ahybrid_search_with_score(query, k, filter, **kwargs)]
+
+    def hybrid_search_with_score(
+        self, query: str, k: int = 4, filter: Filter = None, *, alpha: float = 0.5, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """Search by the vector of a text and by its words, fused; the store needs `full_text=True`.
+
+        Parameters
+        ----------
+        query : str
+            Any of its words, by BM25, and the vector of the whole.
+        k : int
+            How many.
+        filter : dict or callable, optional
+            Matching documents only.
+        alpha : float in [0, 1]
+            What the vector counts, beside 1 - alpha for the words; with 0 nothing is embedded.
+        fusion : {"rank", "score"}
+            By reciprocal ranks (the default), or by values stretched to [0, 1].
+        fetch_k : int, optional
+            So many of each ranking are fused; 4 k by default and at least 50.
+
+        Returns
+        -------
+        list of (Document, float)
+            Best first, with the fused value: larger for better ones, whatever `score` the store was given.
+        """
+        vector = self._embedding.embed_query(query) if alpha > 0 else None
+        return self._fused(vector, query, k, filter, alpha, **kwargs)
+
+    async def ahybrid_search_with_score(
+        self, query: str, k: int = 4, filter: Filter = None, *, alpha: float = 0.5, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        """Await the embedder, then do `hybrid_search_with_score` in a thread."""
+        vector = await self._embedding.aembed_query(query) if alpha > 0 else None
+        return await run_in_executor(None, self._fused, vector, query, k, filter, alpha, **kwargs)
+
+    def _fused(
+        self, vector: Vector | None, query: str, k: int, filter: Filter, alpha: float, **kwargs: Any
+    ) -> list[tuple[Document, float]]:
+        if vector is None:
+            hits = self._collection.search_text(query, k, filter=bridged(filter), **kwargs)
+        else:
+            hits = self._collection.hybrid(vector, query, k, alpha=alpha, filter=bridged(filter), **kwargs)
+        return [(document(hit), hit.distance) for hit in hits]
+
+    @override
+    def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
+        if search_type == HYBRID:
+            return self.hybrid_search(query, **kwargs)
+        return super().search(query, search_type, **kwargs)
+
+    @override
+    async def asearch(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
+        if search_type == HYBRID:
+            return await self.ahybrid_search(query, **kwargs)
+        return await super().asearch(query, search_type, **kwargs)
+
+    @override
+    def as_retriever(self, **kwargs: Any) -> InlayRetriever:
+        tags = [*(kwargs.pop("tags", None) or []), *self._get_retriever_tags()]
+        return InlayRetriever(vectorstore=self, tags=tags, **kwargs)
 
     @override
     def _select_relevance_score_fn(self) -> Callable[[float], float]:

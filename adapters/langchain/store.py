@@ -1,6 +1,7 @@
-"""`InlayVectorStore`: the `VectorStore` contract on top of `inlay.Collection`, and its writing half.
+"""`InlayVectorStore`: the `VectorStore` contract on top of `inlay.Collection`.
 
-The collection does the work; these classes embed texts, a batch at a time, and translate.
+The collection does the work; these classes embed texts, a batch at a time, and translate: `reading` what is
+asked, `writing` what is changed, and this one how stores come to be.
 """
 
 from __future__ import annotations
@@ -9,25 +10,23 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
-from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 from typing_extensions import override
 
 from inlay.collection import Collection
-from inlay.progress import Progress, track
+from inlay.progress import Progress
 
-from .reading import Reading
-from .translation import Filter, Rows, Score, Vector, bridged
+from ..opening import Place, opened
+from . import faiss_folder
+from .translation import Score, Vector
+from .writing import Writing, checked_size
 
-EMBEDDING = "embed and store"  # what the progress bar is called
 
-
-class InlayVectorStore(Reading):
+class InlayVectorStore(Writing):
     """Documents, their metadata and their vectors in one embedded store, searched through quantised codes.
 
     Setup:
@@ -38,14 +37,17 @@ class InlayVectorStore(Reading):
     Key init args:
         embedding : Embeddings
             Turns texts into vectors. It is not called before the first text arrives.
-        path : str or path, optional
+        path : str, path or inlay.Collection, optional
             Directory of the store, made when missing; what a call returned from is on disk. None: in memory.
+            Or a collection that is open already; `close` closes it.
         collection : str
-            Its name. A directory holds one collection; asking for another name is an error.
+            Its name. A directory holds any number of collections.
         metric : {"cosine", "l2", "ip"}, optional
             None: what is stored, "cosine" for a new collection.
         index : str, optional
             A spec such as "LVQ4x8" or "Flat". None: what is stored, "auto" for a new collection.
+        full_text : bool
+            Let texts be searched by their words, too; see `hybrid_search`. A store keeps it from then on.
         score : {"similarity", "distance"}
             What the `..._with_score` methods return. "similarity", larger is nearer: the cosine, the inner
             product, or 1 / (1 + squared distance). "distance", smaller is nearer: 1 - cosine, minus the inner
@@ -114,6 +116,8 @@ class InlayVectorStore(Reading):
             retriever = store.as_retriever(search_type="mmr", search_kwargs={"k": 4, "fetch_k": 50})
             retriever.invoke("what is a tree?")
 
+        Types: similarity, similarity_score_threshold, mmr, and with `full_text=True` hybrid.
+
     Notes
     -----
     Every similarity search takes `filter`; `score_threshold`, which keeps the hits at least this good (in the
@@ -127,11 +131,12 @@ class InlayVectorStore(Reading):
     def __init__(
         self,
         embedding: Embeddings,
-        path: str | os.PathLike[str] | None = None,
+        path: Place = None,
         *,
         collection: str = "default",
         metric: str | None = None,
         index: str | None = None,
+        full_text: bool = False,
         score: Score = "similarity",
         relevance_score_fn: Callable[[float], float] | None = None,
         read_only: bool = False,
@@ -141,15 +146,16 @@ class InlayVectorStore(Reading):
             raise TypeError(f"embedding must be a LangChain Embeddings, not {type(embedding).__name__}")
         if score not in ("similarity", "distance"):
             raise ValueError(f"score must be 'similarity' or 'distance', not {score!r}")
-        self._batch_size = _checked_size(batch_size)
-        opened = Collection.open(
-            ":memory:" if path is None else path,
+        batch_size = checked_size(batch_size)
+        place = opened(
+            path,
+            collection=collection,
             metric=metric,
             index=index,
-            collection=collection,
+            full_text=full_text,
             read_only=read_only,
         )
-        super().__init__(embedding, opened, score, relevance_score_fn)
+        super().__init__(embedding, place, score, relevance_score_fn, batch_size)
 
     def close(self) -> None:
         """Release the files. A store that was never closed has lost nothing."""
@@ -160,98 +166,6 @@ class InlayVectorStore(Reading):
 
     def __exit__(self, *failure: object) -> None:
         self.close()
-
-    @override
-    def add_texts(
-        self,
-        texts: Iterable[str],
-        metadatas: Iterable[dict[str, Any]] | None = None,
-        ids: Iterable[str | None] | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        return self._embed_and_write(Rows.checked(texts, metadatas, ids), **kwargs)
-
-    @override
-    async def aadd_texts(
-        self,
-        texts: Iterable[str],
-        metadatas: Iterable[dict[str, Any]] | None = None,
-        ids: Iterable[str | None] | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        return await self._aembed_and_write(Rows.checked(texts, metadatas, ids), **kwargs)
-
-    @override
-    def add_documents(
-        self, documents: list[Document], ids: Iterable[str | None] | None = None, **kwargs: Any
-    ) -> list[str]:
-        return self._embed_and_write(Rows.of_documents(documents, ids), **kwargs)
-
-    @override
-    async def aadd_documents(
-        self, documents: list[Document], ids: Iterable[str | None] | None = None, **kwargs: Any
-    ) -> list[str]:
-        return await self._aembed_and_write(Rows.of_documents(documents, ids), **kwargs)
-
-    def add_embeddings(
-        self,
-        text_embeddings: Iterable[tuple[str, Vector]],
-        metadatas: Iterable[dict[str, Any]] | None = None,
-        ids: Iterable[str | None] | None = None,
-        *,
-        progress: Progress = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        """Add or replace texts whose vectors are known; the embedder is not called.
-
-        All are checked before any is stored. Commits every 4096 documents.
-
-        Parameters
-        ----------
-        text_embeddings : iterable of (str, vector)
-            Pairs of a text and its vector of `dim` finite numbers.
-        metadatas, ids : iterable, optional
-            One per pair. A `None` among the ids asks for a new one.
-        progress : bool or callable, optional
-            As for the other adding methods.
-
-        Returns
-        -------
-        list of str
-            One id per pair, in order.
-        """
-        pairs = list(text_embeddings)
-        rows = Rows.checked([text for text, _ in pairs], metadatas, ids)
-        self._write(rows, [vector for _, vector in pairs], progress)
-        return rows.ids
-
-    async def aadd_embeddings(
-        self,
-        text_embeddings: Iterable[tuple[str, Vector]],
-        metadatas: Iterable[dict[str, Any]] | None = None,
-        ids: Iterable[str | None] | None = None,
-        **kwargs: Any,
-    ) -> list[str]:
-        """Do `add_embeddings` in a thread."""
-        return await run_in_executor(None, self.add_embeddings, text_embeddings, metadatas, ids, **kwargs)
-
-    @override
-    def delete(self, ids: list[str] | None = None, *, filter: Filter = None, **kwargs: Any) -> bool:
-        if kwargs:  # an ignored condition would delete what it was meant to spare
-            raise TypeError(f"delete() takes ids and filter, not {', '.join(sorted(kwargs))}")
-        self._collection.delete(ids, filter=bridged(filter))
-        return True
-
-    @override
-    async def adelete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
-        return await run_in_executor(None, self.delete, ids, **kwargs)
-
-    def merge_from(self, other: InlayVectorStore) -> None:
-        """Add the documents of another store of the same embedder, replacing those of the same id.
-
-        Vectors are copied as they are. The other store does not change. Commits every `batch_size` documents.
-        """
-        self._copy_from(other.collection)
 
     @classmethod
     @override
@@ -327,6 +241,10 @@ class InlayVectorStore(Reading):
         target.parent.mkdir(parents=True, exist_ok=True)
         self._collection.copy_to(target)
 
+    async def asave_local(self, folder_path: str | os.PathLike[str], index_name: str = "index") -> None:
+        """Do `save_local` in a thread."""
+        await run_in_executor(None, self.save_local, folder_path, index_name)
+
     @classmethod
     def load_local(
         cls,
@@ -349,54 +267,77 @@ class InlayVectorStore(Reading):
         path = _copy_path(folder_path, index_name)
         if not path.is_dir():
             raise FileNotFoundError(f"no saved store at {path}; save_local writes one")
-        with Collection.open(path, collection=collection, read_only=True) as saved:
-            store = cls(
-                embeddings,
-                collection=collection,
-                metric=saved.metric,
-                index=saved.index,
-                score=score,
-                relevance_score_fn=relevance_score_fn,
-                batch_size=batch_size,
-            )
-            with store._closed_on_failure():
-                store._copy_from(saved)
-        return store
+        return cls(
+            embeddings,
+            Collection.load(path, collection=collection),
+            score=score,
+            relevance_score_fn=relevance_score_fn,
+            batch_size=batch_size,
+        )
 
-    def _copy_from(self, source: Collection) -> None:
-        records = iter(source)
-        while batch := list(islice(records, self._batch_size)):
-            rows = Rows.of_records(batch)
-            self._write(rows, source.vectors(rows.ids))
+    @classmethod
+    async def aload_local(
+        cls,
+        folder_path: str | os.PathLike[str],
+        embeddings: Embeddings,
+        index_name: str = "index",
+        **options: Any,
+    ) -> Self:
+        """Do `load_local` in a thread."""
+        load = partial(cls.load_local, folder_path, embeddings, index_name, **options)
+        return await run_in_executor(None, load)
 
-    def _embed_and_write(
-        self, rows: Rows, *, batch_size: int | None = None, progress: Progress = None, **_: Any
-    ) -> list[str]:
-        size = self._batch_size if batch_size is None else _checked_size(batch_size)
-        with track(progress, len(rows), EMBEDDING, unit="texts", long=len(rows) > size) as step:
-            for batch in rows.batches(size):
-                self._write(batch, self._embedding.embed_documents(batch.texts))
-                step(len(batch))
-        return rows.ids
+    @classmethod
+    def from_faiss(
+        cls,
+        folder_path: str | os.PathLike[str],
+        embedding: Embeddings,
+        path: Place = None,
+        *,
+        index_name: str = "index",
+        progress: Progress = None,
+        **options: Any,
+    ) -> Self:
+        """Take over a folder that LangChain's `FAISS.save_local` has written; nothing is embedded again.
 
-    async def _aembed_and_write(
-        self, rows: Rows, *, batch_size: int | None = None, progress: Progress = None, **_: Any
-    ) -> list[str]:
-        size = self._batch_size if batch_size is None else _checked_size(batch_size)
-        with track(progress, len(rows), EMBEDDING, unit="texts", long=len(rows) > size) as step:
-            for batch in rows.batches(size):
-                vectors = await self._embedding.aembed_documents(batch.texts)
-                await run_in_executor(None, self._write, batch, vectors)
-                step(len(batch))
-        return rows.ids
+        Neither faiss nor LangChain's own store is needed, and nothing in the folder is executed: the pickle
+        is read as data, see `inlay.adapters.langchain.faiss_folder`.
 
-    def _write(self, rows: Rows, vectors: Any, progress: Progress = False) -> None:
-        if len(vectors) != len(rows):
-            raise ValueError(f"got {len(vectors)} vectors for {len(rows)} texts; does the embedder skip any?")
-        if len(rows) > 0:
-            self._collection.upsert(
-                vectors, ids=rows.ids, texts=rows.texts, metadatas=rows.metadatas, progress=progress
-            )
+        Parameters
+        ----------
+        folder_path : str or path
+            The folder.
+        embedding : Embeddings
+            The embedder that its vectors came from.
+        path : str, path or inlay.Collection, optional
+            Where the documents go; in memory by default.
+        index_name : str
+            As given to `save_local`.
+        progress : bool or callable, optional
+            As for the adding methods.
+        **options
+            Of the constructor. The metric is that of the faiss index, unless one is given.
+
+        Raises
+        ------
+        FileNotFoundError
+            When there is no such folder.
+        FormatError
+            When it is damaged, or holds anything but a flat index and documents with plain metadata.
+        """
+        saved = faiss_folder.read(Path(folder_path), index_name)
+        options.setdefault("metric", None if isinstance(path, Collection) else saved.metric)
+        pairs = zip(saved.texts, saved.vectors, strict=True)
+        return cls.from_embeddings(
+            pairs, embedding, saved.metadatas, saved.ids, path=path, progress=progress, **options
+        )
+
+    @classmethod
+    async def afrom_faiss(
+        cls, folder_path: str | os.PathLike[str], embedding: Embeddings, path: Place = None, **options: Any
+    ) -> Self:
+        """Do `from_faiss` in a thread."""
+        return await run_in_executor(None, partial(cls.from_faiss, folder_path, embedding, path, **options))
 
     @contextmanager
     def _closed_on_failure(self) -> Iterator[None]:
@@ -405,14 +346,6 @@ class InlayVectorStore(Reading):
         except BaseException:
             self.close()
             raise
-
-
-def _checked_size(batch_size: int) -> int:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
-        raise TypeError(f"batch_size must be an int, not {type(batch_size).__name__}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    return batch_size
 
 
 def _copy_path(folder_path: str | os.PathLike[str], index_name: str) -> Path:

@@ -21,6 +21,8 @@ from langchain_core.documents import Document
 
 from inlay.collection import Candidate, Hit, Record
 
+from ..scores import SIMILARITIES, of_squares
+
 Filter = Mapping[str, Any] | Callable[[Any], object] | None
 Vector = Sequence[float] | npt.NDArray[Any]
 Score = Literal["similarity", "distance"]
@@ -138,10 +140,10 @@ def _logistic(value: float) -> float:
 
 # (metric, kind of score) -> the score of a metric's own value, the relevance of a score
 SCORES: dict[tuple[str, str], tuple[Callable[[float], float], Callable[[float], float]]] = {
-    ("cosine", "similarity"): (lambda value: value, lambda score: score),
+    ("cosine", "similarity"): (SIMILARITIES["cosine"], lambda score: score),
     ("cosine", "distance"): (lambda value: 1.0 - value, lambda score: 1.0 - score),
-    ("l2", "similarity"): (lambda value: 1.0 / (1.0 + value), lambda score: score),
-    ("l2", "distance"): (lambda value: value, lambda score: 1.0 / (1.0 + score)),
-    ("ip", "similarity"): (lambda value: value, _logistic),
+    ("l2", "similarity"): (SIMILARITIES["l2"], lambda score: score),
+    ("l2", "distance"): (lambda value: value, of_squares),
+    ("ip", "similarity"): (SIMILARITIES["ip"], _logistic),
     ("ip", "distance"): (lambda value: -value, lambda score: _logistic(-score)),
 }

@@ -7,8 +7,8 @@ from .ids import IdFilter
 from .indexes import (
     FlatIndex,
     GraphIndex,
-    IVFIndex,
     Index,
+    IVFIndex,
     LVQIndex,
     LoRANNIndex,
     PQIndex,

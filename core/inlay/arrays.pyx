@@ -18,6 +18,11 @@ from .kernels.table cimport dot
 from .parallel.crew cimport split
 
 
+# As C sees them: looked up in NumPy they cost as much as a row's check.
+cdef object ndarray = np.ndarray
+cdef object FLOAT32 = np.dtype(np.float32)
+
+
 cdef struct Check:
     const uint32_t* bits
     Py_ssize_t dim
@@ -84,7 +89,7 @@ def as_rows(values, Py_ssize_t dim, str name="rows", bint one_row=False):
         For another shape, or a value that is NaN, infinite, or beyond float32.
     """
     array = values
-    if type(array) is not np.ndarray or array.dtype != np.float32 or not _in_order(array.flags):
+    if type(array) is not ndarray or array.dtype is not FLOAT32 or not _in_order(array.flags):
         array = _as_float32(values, name)
     if array.ndim == 1 and array.size == 0:
         array = array.reshape(0, dim)  # an empty list

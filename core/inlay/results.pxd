@@ -6,6 +6,9 @@ from libcpp.vector cimport vector
 
 from .kernels.table cimport Heap
 
+# Scores float32 and ids int64, (n, k), not cleared.
+cdef tuple new_results(Py_ssize_t n, Py_ssize_t k)
+
 # The k results of one query from a finished heap; (inf, -1) where it holds fewer.
 cdef void put(
     const Heap* nearest, size_t k, const int64_t* ids, int64_t base, float* scores, int64_t* labels

@@ -14,6 +14,12 @@ cdef extern from "kernels/topk.hpp" namespace "inlay::topk" nogil:
     void sort_keys(uint64_t* keys, size_t n, const int64_t* ids)
 
 
+# As C sees them: a search of few rows feels it when they are looked up in NumPy.
+cdef object empty = np.empty
+cdef object FLOAT32 = np.dtype(np.float32)
+cdef object INT64 = np.dtype(np.int64)
+
+
 cdef inline int64_t id_of(uint32_t slot, const int64_t* ids, int64_t base) noexcept nogil:
     return base + slot if ids == NULL else ids[slot]
 
@@ -31,12 +37,17 @@ cdef void put(
             labels[i] = -1
 
 
-def negate(scores):
-    """Change the sign of scores (contiguous float32) in place; zeros stay without one."""
-    cdef float[::1] view = scores.reshape(-1)
-    cdef Py_ssize_t i
-    for i in range(view.shape[0]):
-        view[i] = <float>0.0 - view[i]
+cdef tuple new_results(Py_ssize_t n, Py_ssize_t k):
+    shape = (n, k)
+    return empty(shape, FLOAT32), empty(shape, INT64)
+
+
+def negate(float[:, ::1] scores):
+    """Change the sign of scores in place; zeros stay without one."""
+    cdef Py_ssize_t i, j
+    for i in range(scores.shape[0]):
+        for j in range(scores.shape[1]):
+            scores[i, j] = <float>0.0 - scores[i, j]
 
 
 cdef tuple put_all(vector[vector[uint64_t]]& keys, const int64_t* ids, int64_t base):

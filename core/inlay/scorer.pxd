@@ -7,8 +7,8 @@ from libc.stdint cimport uint32_t, uint64_t
 cdef class Prepared:
     cdef char* memory
 
-    # So many bytes, zero, from a cache line on; they go with the scorer. Once.
-    cdef char* room(self, size_t size) except NULL
+    # So many bytes from a cache line on, of which the first `zeros` are zero; they go with the scorer. Once.
+    cdef char* room(self, size_t zeros, size_t size) except NULL
 
 
 cdef class Scorer(Prepared):

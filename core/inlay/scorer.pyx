@@ -7,7 +7,8 @@ float32, smaller is nearer.
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 
 cdef class Prepared:
@@ -16,11 +17,13 @@ cdef class Prepared:
     def __dealloc__(self):
         free(self.memory)
 
-    cdef char* room(self, size_t size) except NULL:
-        self.memory = <char*>calloc(64 + size, 1)
+    cdef char* room(self, size_t zeros, size_t size) except NULL:
+        self.memory = <char*>malloc(64 + size)
         if self.memory == NULL:
             raise MemoryError
-        return self.memory + (64 - <size_t>self.memory % 64) % 64
+        cdef char* first = self.memory + (64 - <size_t>self.memory % 64) % 64
+        memset(first, 0, zeros)
+        return first
 
 
 cdef class Scorer(Prepared):

@@ -157,7 +157,7 @@ cdef class Lists:
             filled[labels[i]] += 1
         for which in range(filled.size()):
             begin[which] = pages.size()
-            for number in range(self.pages[which].size(), (filled[which] + page - 1) // page):
+            for _ in range(self.pages[which].size(), (filled[which] + page - 1) // page):
                 if taken < self.free.size():
                     pages.push_back(self.free[taken])
                     taken += 1
@@ -232,9 +232,8 @@ cdef class Lists:
         cdef vector[uint64_t] order
         cdef vector[int64_t] sources, targets
         for i in range(n):
-            order.push_back(
-                <uint64_t>self.list_of(holes[i]) << 32 | (self.ranks[holes[i] // page] * page + holes[i] % page)
-            )
+            row = self.ranks[holes[i] // page] * page + holes[i] % page
+            order.push_back(<uint64_t>self.list_of(holes[i]) << 32 | row)
         sort(order.begin(), order.end())
         while hole < n:
             which, end = order[hole] >> 32, hole
@@ -348,19 +347,20 @@ cdef class Lists:
         self.slots = Table.over(slots)
         live = self._live()
         known = slots[live]
-        if known.max(initial=0) >= max(n, 1) or len(np.unique(known)) != n or np.count_nonzero(slots != NO_ROW) != n:
+        n_named = np.count_nonzero(slots != NO_ROW)
+        if known.max(initial=0) >= max(n, 1) or len(np.unique(known)) != n or n_named != n:
             raise sections.fault("lists.slots", f"does not name each of {n} slots once")
         self.places.resize(n)
         self.places.rows[known] = live
         self.look()
 
     def _restored(self, const int64_t[::1] sizes, const int64_t[::1] n_pages, const uint32_t[::1] pages, n):
-        cdef size_t which, number, next = 0
+        cdef size_t which, next = 0
         self.owners.assign(n, NONE)
         self.ranks.assign(n, 0)
         for which in range(self.pages.size()):
             self.sizes[which] = sizes[which]
-            for number in range(n_pages[which]):
+            for _ in range(n_pages[which]):
                 self.give(which, pages[next])
                 next += 1
         self.free = self.unowned()

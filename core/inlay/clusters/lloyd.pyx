@@ -116,7 +116,7 @@ cdef void sum_piece(void* context, size_t begin, size_t end, int worker) noexcep
 
 
 def sums(const float[:, ::1] rows, labels, Py_ssize_t n_clusters):
-    """Return the sum of the rows (n, dim) of each label, float64 (n_clusters, dim), and how many those are."""
+    """Return the sum of the rows (n, dim) of each label, float64 (n_clusters, dim), and their counts."""
     cdef SumJob job
     cdef const int64_t[::1] order, bounds
     cdef double[:, ::1] view

@@ -2,11 +2,11 @@
 
     x ~ centre + P' (T_1[i_1] + ... + T_M[i_M])          M stages of 16 or 256 codewords
 
-Product quantisation (pq.py) and residual vector quantisation (rvq.py) differ in what a stage is about, its
-own coordinates or all of them, and in how codewords are learned; everything else is here, so that one goes
-wherever the other does. Of this file are options and files. Beside it: basis.pyx (P and the centre), books.pyx
-(codewords), additive_encode.pyx (rows to codes), additive_codes.pyx (where they lie), additive_scorer.pyx
-(scores).
+Product quantisation (pq.py) and residual vector quantisation (rvq.py) differ in what a stage is about,
+its own coordinates or all of them, and in how codewords are learned; everything else is here, so that one
+goes wherever the other does. Of this file are options and files. Beside it: basis.pyx (P and the centre),
+books.pyx (codewords), additive_encode.pyx (rows to codes), additive_codes.pyx (where they lie),
+additive_scorer.pyx (scores).
 
 A squared distance takes the length of what a code stands for, and that is not the sum of its codewords' own
 lengths: their products with each other are neither small nor constant. Where stages share coordinates a row
@@ -140,7 +140,9 @@ cdef class AdditiveCodec(Codec):
         origins = None if origins is None else np.ascontiguousarray(origins, np.float32)
         norms = np.empty(len(rows), np.float32)
         codes.resize(len(rows))
-        encode_rows(books, basis, rows, origins, self.beam, (0.0, 1.0), codes, 0, norms, None, thread_count(0))
+        encode_rows(
+            books, basis, rows, origins, self.beam, (0.0, 1.0), codes, 0, norms, None, thread_count(0)
+        )
         least, most = float(norms.min()), float(norms.max())
         least, most = max(least - (most - least) / 4, 0.0), most + (most - least) / 4
         step = (most - least) / 255
@@ -258,7 +260,8 @@ def check_size(rows):
     if len(rows) and max(float(rows.max()), -float(rows.min())) > LARGEST:
         row = int(np.abs(rows).max(axis=1).argmax())
         raise ValueError(
-            f"row {row} holds {float(np.abs(rows[row]).max()):g} in size; codes in stages go up to {LARGEST:g}"
+            f"row {row} holds {float(np.abs(rows[row]).max()):g} in size; "
+            f"codes in stages go up to {LARGEST:g}"
         )
 
 
@@ -279,8 +282,8 @@ def distortion(Basis basis, Books books, rows, codes):
 def bound(variances, bits):
     """Return the least share of their energy that a code of so many bits leaves of Gaussian rows.
 
-    Variances above a level are coded down to it, those below not at all, and the level lies where the bits are
-    spent (Cover and Thomas, Elements of information theory, section 10.3.3).
+    Variances above a level are coded down to it, those below not at all, and the level lies where the bits
+    are spent (Cover and Thomas, Elements of information theory, section 10.3.3).
     """
     some = np.sort(variances[variances > 0])[::-1]
     if not len(some):

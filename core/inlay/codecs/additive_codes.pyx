@@ -39,7 +39,7 @@ cdef class StageCodes(Codes):
     @property
     def code_size(self):
         """Bytes a row."""
-        return self.shape.stride / kStageRows
+        return (self.shape.stride + kStageRows - 1) // kStageRows
 
     cdef uint8_t* where(self) except? NULL:
         # Looked up again after everything that may move the table, and only when next needed: an interrupted

@@ -21,15 +21,15 @@ Sensors 2010.
 import numpy as np
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int16_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from ..kernels.table cimport Shape, Step, active, dot, kStageRows, put_code
+from ..kernels.table cimport Shape, Step, active, dot, kStageRows, prefetch_bytes, put_code
 from ..parallel.crew cimport split
 from .additive_codes cimport StageCodes
 from .basis cimport Basis
-from .books cimport Books, Pages, add_up, cross_at, products_of
+from .books cimport Books, Pages, add_up, cross_at, length_of, products_of, short_room, shorten
 from .codec cimport lined
 
 # Products that are made together: those of a block of rows then lie in the second cache.
@@ -40,6 +40,8 @@ cdef enum:
 # What one thread needs for its rows.
 cdef struct Room:
     float* y
+    int16_t* shorts          # y in integers
+    float* factors           # -2 of what these stand for
     float* products
     float* scores            # of each row's partial codes
     uint8_t* codes           # the partial codes, `beam` a row
@@ -75,6 +77,10 @@ cdef size_t room_of(const Pages* books, size_t padded, size_t beam, char* memory
     cdef size_t group = group_of(books)
     room.y = <float*>memory
     at += lined(kStageRows * padded * sizeof(float))
+    room.shorts = <int16_t*>(memory + at)
+    at += lined(kStageRows * short_room(books.dim) * sizeof(int16_t))
+    room.factors = <float*>(memory + at)
+    at += lined(kStageRows * sizeof(float))
     room.products = <float*>(memory + at)
     at += lined(kStageRows * group * books.entries * sizeof(float))
     room.scores = <float*>(memory + at)
@@ -104,12 +110,12 @@ cdef size_t advance(
     uint8_t* codes, Room* room
 ) noexcept nogil:
     # A row's partial codes go on by one stage; return how many there are then.
-    cdef size_t n_cross = stage if books.shared else 0, b, l, found
+    cdef size_t n_cross = stage if books.shared else 0, b, earlier, found
     cdef const uint8_t* parent
     for b in range(parents):
-        for l in range(n_cross):
-            room.crosses[b * n_cross + l] = (
-                books.crosses + cross_at(books.entries, l, stage, codes[b * books.stages + l])
+        for earlier in range(n_cross):
+            room.crosses[b * n_cross + earlier] = books.crosses + cross_at(
+                books.entries, earlier, stage, codes[b * books.stages + earlier]
             )
     found = active().extend(
         books.norms + stage * books.entries, products, books.entries, scores, parents, room.crosses, n_cross,
@@ -128,11 +134,31 @@ cdef size_t advance(
     return found
 
 
-cdef void double_down(float* y, size_t n) noexcept nogil:
-    # Powers of two are exact: -2 y has the products that scores want.
-    cdef size_t i
-    for i in range(n):
-        y[i] *= -2
+cdef void expect(
+    const Pages* books, size_t stage, size_t parents, const uint8_t* codes
+) noexcept nogil:
+    # Send for what `advance` will read of the products of codewords, which no cache holds all of.
+    cdef size_t b, earlier
+    cdef const float* cross
+    if not books.shared:
+        return
+    for b in range(parents):
+        for earlier in range(stage):
+            cross = books.crosses + cross_at(
+                books.entries, earlier, stage, codes[b * books.stages + earlier]
+            )
+            prefetch_bytes(<const uint8_t*>cross, books.entries * sizeof(float))
+
+
+cdef void prepare(const Pages* books, const float* y, size_t n, Room* room) noexcept nogil:
+    # Rows as integers, whose products with codewords will be -2 <y, T>.
+    cdef size_t r
+    cdef const float* row
+    for r in range(n):
+        row = y + r * books.dim
+        room.factors[r] = -2 * shorten(
+            row, books.dim, length_of(row, books.dim), room.shorts + r * short_room(books.dim)
+        )
 
 
 cdef void encode_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
@@ -158,19 +184,18 @@ cdef void encode_block(EncodeJob* job, size_t block, Room* room) noexcept nogil:
         end = job.first + job.n
     row, n = slot - job.first, end - slot
     (<Basis>job.basis).forward(job.rows + row * (<Basis>job.basis).dim, n, True, room.y)
-    if job.errors != NULL:
-        for r in range(n):
-            job.errors[row + r] = <float>dot(room.y + r * books.dim, room.y + r * books.dim, books.dim)
-    double_down(room.y, n * books.dim)
+    prepare(books, room.y, n, room)
     for r in range(n):
         parents[r], room.scores[r * job.beam] = 1, 0
     stage = 0
     while stage < books.stages:
         last = stage + group if stage + group < books.stages else books.stages
-        products_of(books, stage, last, room.y, n, room.products, stride)
+        products_of(books, stage, last, room.shorts, room.factors, n, room.products, stride)
         for r in range(n):
             start = room.products + r * stride
             for m in range(stage, last):
+                if r + 1 < n and m == stage:
+                    expect(books, m, parents[r + 1], room.codes + (r + 1) * job.beam * books.stages)
                 # Of the last stage only the best is wanted.
                 beam = job.beam if m + 1 < books.stages else 1
                 parents[r] = advance(
@@ -179,25 +204,31 @@ cdef void encode_block(EncodeJob* job, size_t block, Room* room) noexcept nogil:
                 )
         stage = last
     for r in range(n):
-        settle(job, block, slot % kStageRows + r, row + r, room.codes + r * job.beam * books.stages, room)
-        if job.errors != NULL:
-            job.errors[row + r] += room.scores[r * job.beam]
+        settle(job, block, slot % kStageRows + r, row + r, r, room)
 
 
 cdef void settle(
-    EncodeJob* job, size_t block, size_t place, size_t row, const uint8_t* codes, Room* room
+    EncodeJob* job, size_t block, size_t place, size_t row, size_t r, Room* room
 ) noexcept nogil:
-    # Store a row's codes and its norm.
+    # Store the codes and the norm of a row, which is number r of its block's.
     cdef const Pages* books = &job.books
+    cdef const uint8_t* codes = room.codes + r * job.beam * books.stages
+    cdef const float* y = room.y + r * books.dim
     cdef uint8_t* to = job.blocks + block * job.shape.stride
     cdef size_t stage
-    cdef double norm, level
+    cdef double norm, level, error = 0, apart
+    cdef size_t j
     cdef const float* origin
     for stage in range(books.stages):
         put_code(job.bits, to, books.stages, place, stage, codes[stage])
-    if job.shape.norms == 0 and job.norms == NULL:
+    if job.shape.norms == 0 and job.norms == NULL and job.errors == NULL:
         return
     add_up(books, books.stages, codes, room.sum)
+    if job.errors != NULL:
+        for j in range(books.dim):
+            apart = <double>y[j] - room.sum[j]
+            error += apart * apart
+        job.errors[row] = <float>error
     norm = dot(room.sum, room.sum, books.dim)
     if job.origins != NULL:
         origin = job.origins + row * (<Basis>job.basis).dim
@@ -268,9 +299,10 @@ cdef void beam_piece(void* context, size_t begin, size_t end, int worker) noexce
     cdef Room room
     cdef size_t n = end - begin, dim = books.dim, r
     room_of(books, dim, job.beam, job.scratch + worker * job.scratch_size, &room)
-    memcpy(room.y, job.y + begin * dim, n * dim * sizeof(float))
-    double_down(room.y, n * dim)
-    products_of(books, job.stage, job.stage + 1, room.y, n, room.products, books.entries)
+    prepare(books, job.y + begin * dim, n, &room)
+    products_of(
+        books, job.stage, job.stage + 1, room.shorts, room.factors, n, room.products, books.entries
+    )
     for r in range(n):
         advance(
             books, job.stage, job.parents, job.beam, room.products + r * books.entries,

@@ -15,14 +15,14 @@ no origins the norm is the sum of the codewords' own, and lies in the tables.
 
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
 from ..kernels.table cimport Line, Shape, StageScan, active, dot, get_code, kStageRows, prefetch_bytes
 from ..parallel.crew cimport split
 from .additive_codes cimport StageCodes
 from .basis cimport Basis
-from .books cimport Books, Pages, add_up, products_of
+from .books cimport Books, Pages, add_up, length_of, products_of, short_room, shorten
 from .codec cimport Scorer, lined
 
 # Queries prepared together: each load of a codeword then serves six.
@@ -109,13 +109,12 @@ cdef class StageScorer(Scorer):
         cdef size_t n = self.n_queries, constants = lined(n * sizeof(float))
         cdef size_t y = lined(self.rank * sizeof(float))
         cdef size_t aside = lined(ASIDE * kStageRows * sizeof(float)) + MOST_STAGES + TILE * y
-        cdef size_t made = 2 * lined(TOGETHER * self.basis.padded * sizeof(float)) + lined(
-            TOGETHER * self.size * sizeof(float)
-        )
+        cdef size_t made = lined(TOGETHER * self.basis.padded * sizeof(float)) + lined(
+            TOGETHER * short_room(self.rank) * sizeof(int16_t)
+        ) + lined(TOGETHER * self.size * sizeof(float))
         self.scratch_size = aside if aside > made else made
-        cdef char* next = self.room(
-            n * (self.size + y) + lined(n * sizeof(Line)) + 2 * constants + workers * self.scratch_size
-        )
+        cdef size_t own = n * (self.size + y) + lined(n * sizeof(Line)) + 2 * constants
+        cdef char* next = self.room(own, own + workers * self.scratch_size)
         self.tables = <uint8_t*>next
         next += n * self.size
         self.queries = <float*>next
@@ -131,17 +130,20 @@ cdef class StageScorer(Scorer):
 
     cdef void prepare(self, size_t first, size_t n, const float* given, char* scratch) noexcept nogil:
         cdef float* y = <float*>scratch
-        cdef float* scaled = <float*>(scratch + lined(TOGETHER * self.basis.padded * sizeof(float)))
-        cdef float* tables = <float*>(<char*>scaled + lined(TOGETHER * self.basis.padded * sizeof(float)))
+        cdef size_t stride = short_room(self.rank)
+        cdef int16_t* shorts = <int16_t*>(scratch + lined(TOGETHER * self.basis.padded * sizeof(float)))
+        cdef float* tables = <float*>(<char*>shorts + lined(TOGETHER * stride * sizeof(int16_t)))
+        cdef float[12] factors  # TOGETHER
         cdef float factor = -2.0 if self.squared_l2 else -1.0
         cdef const float* row
         cdef Line* line
         cdef size_t i, j
         cdef double square
         self.basis.forward(given, n, self.squared_l2, y)
-        for i in range(n * self.rank):
-            scaled[i] = factor * y[i]
-        products_of(&self.pages, 0, self.shape.used, scaled, n, tables, self.size)
+        for i in range(n):
+            row = y + i * self.rank
+            factors[i] = factor * shorten(row, self.rank, length_of(row, self.rank), shorts + i * stride)
+        products_of(&self.pages, 0, self.shape.used, shorts, factors, n, tables, self.size)
         for i in range(n):
             row = y + i * self.rank
             memcpy(self.query(first + i), row, self.rank * sizeof(float))

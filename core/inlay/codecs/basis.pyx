@@ -40,8 +40,8 @@ cdef class Basis:
         self.strips = np.ascontiguousarray(rows.reshape(-1, kStrip, self.dim).transpose(0, 2, 1)).ravel()
         self.moved = np.zeros(self.padded, np.float32)
         active().products(
-            &self.centre_view[0], 1, self.dim, self.dim, &self.strips[0], self.padded // kStrip, &self.moved[0],
-            self.padded,
+            &self.centre_view[0], 1, self.dim, self.dim, &self.strips[0], self.padded // kStrip,
+            &self.moved[0], self.padded,
         )
 
     @property
@@ -59,7 +59,7 @@ cdef class Basis:
         if self.strips is None:
             for i in range(n):
                 for j in range(dim):
-                    out[i * dim + j] = rows[i * dim + j] - self.centre_view[j] if centred else rows[i * dim + j]
+                    out[i * dim + j] = rows[i * dim + j] - (self.centre_view[j] if centred else 0)
             return
         active().products(rows, n, dim, dim, &self.strips[0], self.padded // kStrip, out, self.padded)
         for i in range(n):

@@ -97,7 +97,7 @@ cdef class Codec:
         self.squared_l2 = squared_l2
 
     def train(self, rows, *, seed=0, progress=None, origins=None):
-        """Learn from rows (n, dim), of `residual` rows with their origins; nothing where nothing is learned."""
+        """Learn from rows (n, dim), `residual` ones with their origins; nothing where nothing is learned."""
 
     def new_codes(self):
         """Return empty `Codes` of this codec."""

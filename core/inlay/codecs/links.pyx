@@ -224,7 +224,7 @@ cdef class LinkQueries(LinkScorer):
         self.estimates = active().estimates
         self.table = lined(coder.groups * coder.entries)
         self.scratch_size = lined(coder.scratch)
-        self.tables = <uint8_t*>self.room(n * self.table + steps + workers * self.scratch_size)
+        self.tables = <uint8_t*>self.room(0, n * self.table + steps + workers * self.scratch_size)
         self.steps = <float*>(self.tables + n * self.table)
         self.scratch = <uint8_t*>self.steps + steps
         if n:

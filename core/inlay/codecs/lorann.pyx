@@ -298,9 +298,8 @@ cdef class LorannScorer(Scorer):
             256 + kTogether * values + (kTogether + 1) * row_values
             + lined(kTogether * self.width * sizeof(float))
         )
-        cdef char* next = self.room(
-            lined(n * self.size * sizeof(float)) + n * values + 4 * constants + workers * self.scratch_size
-        )
+        cdef size_t own = lined(n * self.size * sizeof(float)) + n * values + 4 * constants
+        cdef char* next = self.room(own, own + workers * self.scratch_size)
         self.projected = <float*>next
         next += lined(n * self.size * sizeof(float))
         self.values = <int8_t*>next

@@ -54,7 +54,7 @@ from .lvq_scorer import LVQScorer
 
 __all__ = ["CLUSTERED", "DRIFT_ROWS", "FORMS", "TRAINING_ROWS", "Drift", "LVQCodec"]
 
-FORMS = {"4": (4, 0), "8": (8, 0), "4x4": (4, 4), "4x8": (4, 8), "8x8": (8, 8)}
+FORMS = {"4": (4, 0), "8": (8, 0), "4x4": (4, 4), "4x8": (4, 8), "8x4": (8, 4), "8x8": (8, 8)}
 
 # Rows that training looks at, or so many a mean if that is more: a mean over 4,096 rows is off by 1/64 of
 # their spread, which adds 1/4,096 to the energy about it.

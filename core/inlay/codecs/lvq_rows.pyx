@@ -17,6 +17,7 @@ their steps are not, and do not cancel: down to -2 |r - rho rhat|^2 for a = b, w
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t
+from libc.string cimport memset
 
 from ..kernels.table cimport (
     Near, Query, RowConstants, active, codes_as_values, get_codes, kConstants, part_of, prefetch_bytes,
@@ -53,19 +54,20 @@ cdef class LVQRowReader(Scorer):
     cdef size_t values_size
 
     cdef char* start(self, LVQRows codes, Py_ssize_t n_queries, size_t more) except NULL:
-        # Returns where `more` bytes begin that are a subclass's; all are zero.
+        # Returns where `more` bytes begin that are a subclass's.
         self.codes, self.at, self.n_queries = codes, codes.where(), n_queries
         self.bits, self.dim, self.bytes, self.stride = codes.bits, codes.dim, 4 * codes.lines, codes.stride
         self.kernel = active().near4 if self.bits == 4 else active().near8
         cdef Py_ssize_t i
         cdef size_t plan = lined(n_queries * sizeof(Query))
         self.values_size = part_of(self.bytes) * (8 // self.bits)
-        cdef char* next = self.room(plan + n_queries * self.values_size + more)
+        cdef size_t own = plan + n_queries * self.values_size
+        cdef char* next = self.room(own, own + more)
         self.ready, self.values = <Query*>next, <int8_t*>(next + plan)
         for i in range(n_queries):
             self.ready[i].values = self.values_of(i)
             self.ready[i].least = self.least
-        return next + plan + n_queries * self.values_size
+        return next + own
 
     cdef inline int8_t* values_of(self, size_t i) noexcept nogil:
         return self.values + i * self.values_size
@@ -125,6 +127,7 @@ cdef class LVQRowScorer(LVQRowReader):
         )
         self.queries = <float*>self.start(codes, n, (n + 1) * row + workers * self.scratch_size)
         self.zeros, self.scratch = self.query(n), <char*>self.query(n + 1)
+        memset(self.zeros, 0, row)
         if n:
             job.scorer, job.queries = <void*>self, &queries[0, 0]
             with nogil:

@@ -19,7 +19,7 @@ from ..kernels.table cimport (
 )
 from ..parallel.crew cimport split
 from .codec cimport Scorer, lined
-from .lvq_codes cimport MAX_MEANS, Frame, LVQBlocks, Places, block_of
+from .lvq_codes cimport MAX_MEANS, Frame, LVQBlocks, Places, block_of as block_with
 
 # Queries a piece of preparation: a rotation is a microsecond or two.
 cdef size_t GRAIN = 64
@@ -101,12 +101,8 @@ cdef class LVQScorer(Scorer):
         self.scratch_size = (
             values + lined(self.dim) + lined(TILE * self.dim * sizeof(float)) + kTogether * values
         )
-        cdef char* next = self.room(
-            n * row + n * values + groups * 8 * values + offsets + 4 * constants + row
-            + workers * self.scratch_size
-        )
-        self.queries = <float*>next
-        next += n * row
+        cdef size_t zeros = n * values + groups * 8 * values + offsets + 4 * constants + row
+        cdef char* next = self.room(zeros, zeros + n * row + workers * self.scratch_size)
         self.singles = <int8_t*>next
         next += n * values
         self.together = <int8_t*>next
@@ -117,7 +113,9 @@ cdef class LVQScorer(Scorer):
         self.shifts, self.slacks = <float*>(next + 2 * constants), <float*>(next + 3 * constants)
         next += 4 * constants
         self.zeros = <float*>next
-        self.scratch = next + row
+        next += row
+        self.queries = <float*>next
+        self.scratch = next + n * row
         return 0
 
     cdef inline float* query(self, size_t i) noexcept nogil:
@@ -162,7 +160,7 @@ cdef class LVQScorer(Scorer):
         cdef size_t done = 0
         cdef bint together = self.n_queries > 2
         cdef const int8_t* values = self.together if together else self.singles
-        cdef const uint8_t* blocks = block_of(self.at.blocks, self.lines, first)
+        cdef const uint8_t* blocks = block_with(self.at.blocks, self.lines, first)
         cdef Constants rows = self.constants(first)
         cdef Queries queries
         queries.offset_stride = MAX_MEANS if self.n_means > 1 else 0
@@ -185,7 +183,7 @@ cdef class LVQScorer(Scorer):
         # Fewer than FEW are faster one by one; about several means, whose offsets would have to be brought
         # together too, they always are.
         cdef int8_t* together = <int8_t*>self.scratch + (worker + 1) * self.scratch_size
-        cdef const uint8_t* blocks = block_of(self.at.blocks, self.lines, first)
+        cdef const uint8_t* blocks = block_with(self.at.blocks, self.lines, first)
         cdef float[8] scales
         cdef float[8] sums
         cdef Queries some
@@ -225,7 +223,7 @@ cdef class LVQScorer(Scorer):
         cdef int selector = self.at.selectors[slot] if self.n_means > 1 else 0
         # A damaged file may name a mean that there is not.
         cdef const float* mean = self.means + (selector if selector < self.n_means else 0) * self.dim
-        get_row(self.bits, block_of(self.at.blocks, self.lines, slot), self.lines, slot % 16, codes)
+        get_row(self.bits, block_with(self.at.blocks, self.lines, slot), self.lines, slot % 16, codes)
         self.codes.decode(
             slot, codes, self.at.lows[slot], self.at.steps[slot], mean,
             <int8_t*>(scratch + lined(self.values)), out
@@ -234,7 +232,7 @@ cdef class LVQScorer(Scorer):
     cdef void expect(self, const uint32_t* slots, size_t n) noexcept nogil:
         cdef size_t i
         for i in range(n):
-            prefetch_row(block_of(self.at.blocks, self.lines, slots[i]), self.lines, slots[i] % 16)
+            prefetch_row(block_with(self.at.blocks, self.lines, slots[i]), self.lines, slots[i] % 16)
             prefetch_bytes(self.at.residuals + slots[i] * self.residual_bytes, self.residual_bytes)
 
     cdef void rows_at(
@@ -267,7 +265,7 @@ cdef class LVQScorer(Scorer):
 
     cdef inline void corrected_row(self, uint32_t slot, float* out, uint8_t* codes) noexcept nogil:
         # rho rhat; the mean's part of a score comes from the offsets.
-        get_row(self.bits, block_of(self.at.blocks, self.lines, slot), self.lines, slot % 16, codes)
+        get_row(self.bits, block_with(self.at.blocks, self.lines, slot), self.lines, slot % 16, codes)
         active().expand(
             codes, NULL, self.dim, self.at.lows[slot], self.at.steps[slot], 1, self.zeros, out
         )

@@ -2,10 +2,10 @@
 
     y = (y_1, .., y_M) ~ (T_1[i_1], .., T_M[i_M])          M codes of 4 or 8 bits
 
-Codewords are the centres of k-means in each subspace. With a rotation (OPQ) the coordinates that are dealt out
-are chosen to leave the least error: principal directions first, dealt so that the product of variances is the
-same for all subspaces, then in turns the codes for a rotation and the rotation for the codes (an orthogonal
-Procrustes problem).
+Codewords are the centres of k-means in each subspace. With a rotation (OPQ) the coordinates that are dealt
+out are chosen to leave the least error: principal directions first, dealt so that the product of variances is
+the same for all subspaces, then in turns the codes for a rotation and the rotation for the codes (an
+orthogonal Procrustes problem).
 
 Differs from the papers in that subspaces need not be of one width: any number of dimensions will do.
 
@@ -73,12 +73,12 @@ class PQCodec(AdditiveCodec):
         return Basis(centre, None if self.rotation is None else self._rotated(sample - centre))
 
     def _rotated(self, rows: F32) -> F32:
-        rows = np.ascontiguousarray(rows[:: -(-len(rows) // TURN_ROWS)], np.float64)
-        matrix = dealt(rows, self.stages)
+        some = rows[:: -(-len(rows) // TURN_ROWS)].astype(np.float64)
+        matrix = dealt(some, self.stages)
         for turn in range(TURNS):
-            y = (rows @ matrix.T).astype(np.float32)
+            y = (some @ matrix.T).astype(np.float32)
             books = self._books(y, turn, TURN_ITERATIONS, lambda _: None)
-            left, _, right = np.linalg.svd(nearest(books, y).T.astype(np.float64) @ rows)
+            left, _, right = np.linalg.svd(nearest(books, y).T.astype(np.float64) @ some)
             matrix = left @ right
         return matrix.astype(np.float32)
 
@@ -104,7 +104,7 @@ def mean_of(rows: F32) -> F32:
 
 
 def principal(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the variances (dim,) of centred rows, largest first, and their directions (dim, dim), one a row."""
+    """Return the variances (dim,) of centred rows, largest first, and their directions (dim, dim)."""
     covariance = np.zeros((rows.shape[1], rows.shape[1]))
     for first in range(0, len(rows), 4096):
         block = np.asarray(rows[first : first + 4096], np.float64)
@@ -118,7 +118,7 @@ def principal(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float64], npt.NDAr
 
 
 def dealt(rows: npt.NDArray[np.float64], subspaces: int) -> npt.NDArray[np.float64]:
-    """Return a rotation (dim, dim) to principal directions, dealt to subspaces of even products of variances."""
+    """Return a rotation (dim, dim) to principal directions, in subspaces of even products of variances."""
     dim = rows.shape[1]
     variances, vectors = principal(rows)
     logs = np.log(np.maximum(variances, variances[0] * 1e-12 + 1e-300))

@@ -2,23 +2,23 @@
 
     y ~ T_1[i_1] + ... + T_M[i_M]          M codes of 4 or 8 bits, all about all coordinates
 
-Training goes stage by stage. The codewords of a stage are the centres of k-means over what is left of the rows
-by then, and rows are coded by the same beam search as later on, so that later stages see what it leaves. Then
-all codewords are moved at once to where they are best for the codes there are, rows are coded anew, and so on
-for some rounds: with Z the n x MK matrix of which codewords a row has, the normal equations
+Training goes stage by stage. The codewords of a stage are the centres of k-means over what is left of the
+rows by then, and rows are coded by the same beam search as later on, so that later stages see what it leaves.
+Then all codewords are moved at once to where they are best for the codes there are, rows are coded anew, and
+so on for some rounds: with Z the n x MK matrix of which codewords a row has, the normal equations
 
     (Z'Z + lambda I) dT = Z'(Y - Z T)
 
-need only how often two codewords occur together, and the sums of what is left of each codeword's rows. Zero is
-never made a codeword on purpose: it is nearer to most residuals than any of them is to another, and would
+need only how often two codewords occur together, and the sums of what is left of each codeword's rows. Zero
+is never made a codeword on purpose: it is nearer to most residuals than any of them is to another, and would
 take them all.
 
 The first stages alone are a coarser code. What a code of R bits can leave of rows with Gaussian coordinates
 in d dimensions is at least 2^(-2R/d) of their energy if all directions are alike, and less the more they
-differ: `bound`.
+differ (`additive.bound`).
 
-Sources: Chen et al., Approximate nearest neighbor search by residual vector quantization, Sensors 2010; Liu et
-al., Improved residual vector quantization, 2015 (beam search, subspaces that grow); Babenko and Lempitsky,
+Sources: Chen et al., Approximate nearest neighbor search by residual vector quantization, Sensors 2010; Liu
+et al., Improved residual vector quantization, 2015 (beam search, subspaces that grow); Babenko and Lempitsky,
 Additive quantization for extreme vector compression, CVPR 2014, section 3.2 (least squares).
 """
 
@@ -28,7 +28,7 @@ import numpy.typing as npt
 from ..clusters import kmeans
 from ..parallel.crew import get_num_threads
 from ..progress import Progress, track
-from .additive import AdditiveCodec
+from .additive import ROWS_A_WORD, AdditiveCodec
 from .additive_encode import Beams
 from .basis import Basis
 from .books import Books
@@ -110,7 +110,7 @@ class RVQCodec(AdditiveCodec):
         with track(progress, self.stages + ROUNDS, "training", unit="stages", long=work > 2e11) as step:
             beams = Beams(y, self.stages, TRAINING_BEAM)
             for stage in range(self.stages):
-                left = y - books.add(np.ascontiguousarray(beams.codes[:, 0, :stage]))
+                left = residuals(books, beams, stage, ROWS_A_WORD * self.entries)
                 books.put(stage, find(left, self.entries, seed + stage))
                 beams.advance(books, stage, get_num_threads())
                 step(1)
@@ -123,6 +123,18 @@ class RVQCodec(AdditiveCodec):
         return books
 
 
+def residuals(books: Books, beams: Beams, stage: int, most: int) -> F32:
+    """Return what the partial codes of rows leave of them, of all partial codes if these are not too many.
+
+    Codewords for the best ones alone suit the rows that they were learned from, and others less.
+    """
+    total = len(beams.y) * beams.size
+    chosen = np.arange(min(total, most)) * total // min(total, most)
+    row, place = np.divmod(chosen, beams.size)
+    left: F32 = beams.y[row] - books.add(np.ascontiguousarray(beams.codes[row, place, :stage]))
+    return left
+
+
 def plain(left: F32, entries: int, seed: int) -> F32:
     """Return the centres (entries, dim) of rows."""
     return kmeans(left, entries, seed=seed, iterations=ITERATIONS, progress=False)
@@ -133,17 +145,15 @@ def progressive(left: F32, entries: int, seed: int) -> F32:
     dim = left.shape[1]
     vectors = principal(left)[1].astype(np.float32)
     rows = Basis(np.zeros(dim, np.float32), vectors).apply(left)
-    words: F32 | None = None
+    words: F32 = np.empty((0, 0), np.float32)
     for number in range(1, WIDTHS + 1):
         width = dim if number == WIDTHS else max(1, round(dim ** (number / WIDTHS)))
-        if words is not None:
-            words = np.pad(words, ((0, 0), (0, width - words.shape[1])))
         words = kmeans(
             np.ascontiguousarray(rows[:, :width]),
             entries,
             seed=seed,
             iterations=ITERATIONS if number == WIDTHS else WIDTH_ITERATIONS,
-            start=words,
+            start=np.pad(words, ((0, 0), (0, width - words.shape[1]))) if len(words) else None,
             progress=False,
         )
     return Basis(np.zeros(dim, np.float32), np.ascontiguousarray(vectors.T)).apply(words)
@@ -172,11 +182,12 @@ def equations(books: Books, y: F32, codes: U8) -> tuple[npt.NDArray[np.float64],
     for m in range(books.stages):
         at = slice(m * size, (m + 1) * size)
         np.fill_diagonal(together[at, at], np.bincount(columns[:, m], minlength=size))
-        for l in range(m):
-            pairs = columns[:, l] * size + columns[:, m]
+        for earlier in range(m):
+            pairs = columns[:, earlier] * size + columns[:, m]
             counts = np.bincount(pairs, minlength=size * size).reshape(size, size)
-            together[l * size : (l + 1) * size, at] = counts
-            together[at, l * size : (l + 1) * size] = counts.T
+            there = slice(earlier * size, (earlier + 1) * size)
+            together[there, at] = counts
+            together[at, there] = counts.T
         order = np.argsort(columns[:, m], kind="stable")
         used, starts = np.unique(columns[order, m], return_index=True)
         sums[m * size + used] = np.add.reduceat(left[order], starts, axis=0, dtype=np.float64)

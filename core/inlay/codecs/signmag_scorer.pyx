@@ -57,7 +57,8 @@ cdef class SignMagScorer(Scorer):
         self.rows.words = self.rows.pair = coder.words
         self.kernel = active().signmag2 if bits == 2 else active().signmag4
         self.plane = plane
-        self.planes = <uint64_t*>self.room(n_queries * bits * plane * sizeof(uint64_t))
+        cdef size_t size = n_queries * bits * plane * sizeof(uint64_t)
+        self.planes = <uint64_t*>self.room(size, size)
         self.prepared.resize(n_queries)
         for i in range(n_queries):
             self.prepared[i].planes, self.prepared[i].plane = self.planes + i * bits * plane, plane

@@ -1,11 +1,12 @@
 """Documents, metadata and vectors that never drift apart.
 
-    collection opening copying             what users and adapters call
-    searching selection ranking mmr        which documents, in which order
-    store view upkeep choice               records, vectors and an index, kept in step
-    database records                       documents in SQLite: the truth
-    batch filters filter_sql metadata      what comes in, and what a filter means
-    vectors disk                           floats in an append-only file
+    collection reading opening                 what users and adapters call
+    copying exchange                           copies of it, and documents for other programs
+    searching selection ranking fusion mmr     which documents, in which order
+    store view upkeep choice                   records, vectors and an index, kept in step
+    database records full_text                 documents in SQLite: the truth
+    batch filters filter_sql metadata          what comes in, and what a filter means
+    vectors disk                               floats in an append-only file
 
 An import goes down this list, or stays in its line.
 """

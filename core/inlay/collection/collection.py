@@ -10,30 +10,23 @@ which order, and `store` for keeping and finding them.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
-from ..arrays import as_count
 from ..progress import Progress, track
-from . import batch, choice, copying, mmr, selection
+from . import batch, copying, exchange, metadata, opening, selection
 from .database import Durability
-from .opening import IN_MEMORY, Wanted, open_store
-from .records import Record, State
-from .searching import Hit, hits, query_rows, ranked
-from .store import CHUNK, Store
-from .vectors import F32
+from .reading import Filter, Readable
+from .store import CHUNK
 
 LONG = 100_000  # documents from which storing shows a bar by itself: some seconds of work
 
-Filter = selection.Given
 
-
-class Collection:
+class Collection(Readable):
     """Documents that are found by their vectors and their metadata; made by `Collection.open`.
 
     Any thread may call anything. A search sees the collection as it is between two changes, never in the
@@ -41,19 +34,16 @@ class Collection:
     document after the other, the nearest first; such a function must not change the collection.
     """
 
-    def __init__(self, store: Store, path: str) -> None:
-        self._store = store
-        self._path = path
-
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str] = IN_MEMORY,
+        path: str | os.PathLike[str] = opening.IN_MEMORY,
         dim: int | None = None,
         metric: str | None = None,
         index: str | None = None,
         *,
         collection: str = "default",
+        full_text: bool = False,
         read_only: bool = False,
         durability: Durability = "full",
     ) -> Self:
@@ -73,7 +63,10 @@ class Collection:
             The change that comes to that waits for the graph, some 0.1 ms a document. Or the spec of any
             index, see `inlay.from_spec`.
         collection : str
-            Its name.
+            Its name. A folder holds any number of collections; each has a writer of its own.
+        full_text : bool
+            Let texts be searched, too. A collection made without gets it now, and keeps it from then on,
+            opened with it or without.
         read_only : bool
             Open beside a process that writes. Changes show as they are committed.
         durability : {"full", "normal"}
@@ -83,72 +76,42 @@ class Collection:
         Raises
         ------
         ValueError
-            When the collection there has another dim, metric, index or name.
+            When the collection there has another dim, metric or index, or no full text and is opened with
+            `read_only`.
         FormatError
             For a folder that is damaged or not a collection.
         BlockingIOError
             When it is open for writing already; FileNotFoundError for `read_only` when there is none.
         """
-        wanted = Wanted(os.fspath(path), dim, metric, index, collection)
-        return cls(open_store(wanted, read_only=read_only, durability=durability), wanted.place)
+        wanted = opening.Wanted(os.fspath(path), dim, metric, index, collection, full_text)
+        store = opening.open_store(wanted, read_only=read_only, durability=durability)
+        return cls(store, wanted.place)
 
-    # What it is
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, collection: str = "default") -> Self:
+        """Return a collection in memory with the documents of one in a folder, which is not needed any more.
 
-    @property
-    def _state(self) -> State:
-        with self._store.reading() as (view, _):
-            return view.state
-
-    @property
-    def path(self) -> str:
-        """The folder, or ":memory:"."""
-        return self._path
-
-    @property
-    def name(self) -> str:
-        """The name of the collection."""
-        return self._state.name
-
-    @property
-    def dim(self) -> int | None:
-        """Dimensions of the vectors, None while that is open."""
-        return self._state.dim
-
-    @property
-    def metric(self) -> str:
-        """The metric: "cosine", "l2" or "ip"."""
-        return self._state.metric
-
-    @property
-    def index(self) -> str:
-        """The spec of the index in use; what was asked for while there is none."""
-        with self._store.reading() as (view, _):
-            return view.state.spec if view.index is None else view.index.spec
-
-    @property
-    def read_only(self) -> bool:
-        """Whether changes are refused."""
-        return self._store.read_only
-
-    def __len__(self) -> int:
-        return self._state.n_live
-
-    def __repr__(self) -> str:
-        state = self._state
-        documents = f"{state.n_live:,} documents, {self.index}, {state.metric}"
-        return f"<Collection {state.name!r} at {self._path}: {documents}>"
-
-    def stats(self) -> dict[str, Any]:
-        """Return what there is to know in numbers.
-
-        Returns
-        -------
-        dict
-            `documents`, `removed` (documents whose vectors still take space), `dim`, `metric`, `index`,
-            `generation` (counts compactions), `index_bytes` in memory of which `index_bytes_hot` are touched
-            by every search, `vector_bytes`, and `disk_bytes` (None in memory).
+        Raises
+        ------
+        FileNotFoundError, FormatError
+            When there is none, or it is damaged.
         """
-        return self._store.stats()
+        with cls.open(path, collection=collection, read_only=True) as saved:
+            state = saved._state
+            loaded = cls.open(
+                dim=state.dim,
+                metric=state.metric,
+                index=state.spec,
+                collection=collection,
+                full_text=saved.full_text,
+            )
+            loaded.merge_from(saved)
+        return loaded
+
+    @staticmethod
+    def names(path: str | os.PathLike[str]) -> list[str]:
+        """Return the names of the collections in a folder, sorted; none if there is no such folder."""
+        return opening.names(Path(path))
 
     # Changing
 
@@ -237,6 +200,23 @@ class Collection:
                 step(len(part))
         return given.ids
 
+    def merge_from(self, other: Readable) -> None:
+        """Store the documents of another collection, each in the place of the one with its id.
+
+        Vectors are copied as they are, and the other collection stays as it is. A thousand documents at a
+        time become durable together.
+        """
+        if other._store is self._store:
+            return
+        for records, vectors in other.parts():
+            self.upsert(
+                vectors,
+                ids=[record.id for record in records],
+                texts=[record.text for record in records],
+                metadatas=[record.metadata for record in records],
+                progress=False,
+            )
+
     def delete(self, ids: Sequence[str] | None = None, *, filter: Filter = None) -> int:
         """Remove documents: those with one of these ids, those that match a filter, or those with both.
 
@@ -252,8 +232,7 @@ class Collection:
         """
         if ids is None and filter is None:
             raise ValueError("give ids or a filter; clear() removes all documents")
-        names = None if ids is None else batch.check_ids(ids)
-        judge = selection.judge(filter)
+        judge, names = selection.judge(filter), batch.check_known_ids(ids)
         with self._store.changing():
             with self._store.reading() as (_, reader):  # a function that changes the collection is refused
                 rows = selection.selected(reader, judge, names)
@@ -261,162 +240,59 @@ class Collection:
                 self._store.remove(rows)
         return len(rows)
 
-    def clear(self) -> None:
-        """Remove all documents; what the collection is, its dimension included, stays."""
-        self._store.clear()
-
-    # Asking for documents
-
-    def get(
+    def update_metadata(
         self,
-        ids: Sequence[str] | None = None,
+        ids: Sequence[str] | None,
+        patch: Mapping[str, Any],
         *,
         filter: Filter = None,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> list[Record]:
-        """Return documents.
+        replace: bool = False,
+    ) -> int:
+        """Change the metadata of documents; their vectors, texts and order of insertion stay.
+
+        All of them change together, or none.
 
         Parameters
         ----------
-        ids : sequence of str, optional
-            In this order, missing ones skipped. Without, in the order of insertion.
+        ids : sequence of str or None
+            Of these documents, unknown ids are no error; None for all that match the filter.
+        patch : mapping
+            What is set. Other keys stay as they are.
         filter : dict or callable, optional
-            Only those that match.
-        limit : int, optional
-            At most so many,
-        offset : int
-            after so many.
-        """
-        names = None if ids is None else batch.check_ids(ids)
-        judge = selection.judge(filter)
-        first = as_count(offset, "offset", 0)
-        stop = None if limit is None else first + as_count(limit, "limit", 0)
-        with self._store.reading() as (_, reader):
-            if names is None:
-                return reader.records(selection.selected(reader, judge)[first:stop])
-            known = reader.rows_of(names)
-            rows = np.array([known[name] for name in names if name in known], np.int64)
-            if judge is not None:
-                rows = rows[np.isin(rows, selection.selected(reader, judge, names))]
-            return reader.records(rows[first:stop])
+            Only documents that match.
+        replace : bool
+            The patch is all that there will be: other keys go.
 
-    def vectors(self, ids: Sequence[str]) -> F32:
-        """Return the vectors of documents as they were given, float32 (n, dim).
+        Returns
+        -------
+        int
+            How many documents there were.
 
         Raises
         ------
-        KeyError
-            Naming an id that is not there.
+        ValueError
+            Without ids and filter.
+        TypeError, ValueError
+            For what metadata cannot hold.
         """
-        names = batch.check_ids(ids)
-        with self._store.reading() as (view, reader):
-            known = reader.rows_of(names)
-            for name in names:
-                if name not in known:
-                    raise KeyError(name)
-            if view.vectors is None:
-                return np.empty((0, 0), np.float32)
-            return view.vectors_of(np.array([known[name] for name in names], np.int64))
+        if ids is None and filter is None:
+            raise ValueError("give ids or a filter; filter={} is all documents")
+        judge, names = selection.judge(filter), batch.check_known_ids(ids)
+        metadata.encode(patch)  # refused before anything is read
+        with self._store.changing():
+            with self._store.reading() as (_, reader):
+                rows = selection.selected(reader, judge, names)
+                metas = [
+                    metadata.encode(patch if replace else {**record.metadata, **patch})
+                    for record in selection.read(reader, rows)
+                ]
+            if len(rows):
+                self._store.set_metas(rows, metas)
+        return len(rows)
 
-    def count(self, filter: Filter = None) -> int:
-        """Return how many documents match, or how many there are."""
-        judge = selection.judge(filter)
-        with self._store.reading() as (view, reader):
-            return view.state.n_live if judge is None else len(selection.selected(reader, judge))
-
-    def __contains__(self, id: object) -> bool:
-        if not isinstance(id, str):
-            return False
-        with self._store.reading() as (_, reader):
-            return bool(reader.rows_of([id]))
-
-    def __iter__(self) -> Iterator[Record]:
-        """Yield all documents in order of insertion, as they were when the first one was asked for."""
-        return self._store.walk()
-
-    # Searching
-
-    def search(
-        self, vector: npt.ArrayLike, k: int = 10, *, filter: Filter = None, **effort: Any
-    ) -> list[Hit]:
-        """Find the documents nearest to a vector.
-
-        Parameters
-        ----------
-        vector : array_like, (dim,)
-        k : int
-            How many; 0 or less finds none.
-        filter : dict or callable, optional
-            Only documents that match. It is part of the search: min(k, documents that match) are found.
-        **effort
-            Of the index in use, such as `rerank` for LVQ and `ef` for a graph, which is searched with 160
-            unless told otherwise. In an "auto" collection those of other kinds of index are without effect.
-
-        Returns
-        -------
-        list of Hit
-            Best first, equal ones in order of insertion.
-        """
-        return self._search(vector, k, filter, effort, one=True)[0]
-
-    def search_batch(
-        self, vectors: npt.ArrayLike, k: int = 10, *, filter: Filter = None, **effort: Any
-    ) -> list[list[Hit]]:
-        """Find the documents nearest to each of several vectors (n, dim), as `search` would."""
-        return self._search(vectors, k, filter, effort, one=False)
-
-    def _search(
-        self, vectors: npt.ArrayLike, k: int, filter: Filter, effort: Mapping[str, Any], *, one: bool
-    ) -> list[list[Hit]]:
-        judge = selection.judge(filter)
-        count = as_count(k, "k", -(2**62))
-        with self._store.reading() as (view, reader):
-            queries = query_rows(vectors, view.state.dim, one=one)
-            if view.index is None:
-                return [[] for _ in queries]
-            choice.check_effort(view.state, view.index, effort)
-            return hits(reader, ranked(view, reader, queries, count, judge, effort))
-
-    def mmr(
-        self,
-        vector: npt.ArrayLike,
-        k: int = 4,
-        *,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        filter: Filter = None,
-    ) -> list[Hit]:
-        """Find documents near to a vector and different from each other: maximal marginal relevance.
-
-        Parameters
-        ----------
-        vector : array_like, (dim,)
-        k : int
-            How many to choose,
-        fetch_k : int
-            from so many of the nearest that match; at least k.
-        lambda_mult : float, 0 to 1
-            1 chooses by nearness alone, 0 by difference.
-        filter : dict or callable, optional
-            As for `search`.
-
-        Returns
-        -------
-        list of Hit
-            In the order in which they were chosen; `distance` is that to the vector.
-        """
-        judge = selection.judge(filter)
-        count, fetched = as_count(k, "k", -(2**62)), as_count(fetch_k, "fetch_k", -(2**62))
-        if not 0 <= lambda_mult <= 1:
-            raise ValueError(f"lambda_mult must be from 0 to 1, not {lambda_mult!r}")
-        with self._store.reading() as (view, reader):
-            queries = query_rows(vector, view.state.dim, one=True)
-            if view.index is None or count <= 0:
-                return []
-            ((values, rows),) = ranked(view, reader, queries, max(count, fetched), judge, {})
-            chosen = mmr.select(queries[0], view.vectors_of(rows), count, lambda_mult)
-            return hits(reader, [(values[chosen], rows[chosen])])[0]
+    def clear(self) -> None:
+        """Remove all documents; what the collection is, its dimension included, stays."""
+        self._store.clear()
 
     # Files
 
@@ -435,6 +311,38 @@ class Collection:
             When it holds a collection that is open for writing.
         """
         copying.copy(self._store, Path(path))
+
+    def export_jsonl(self, file: str | os.PathLike[str], *, progress: Progress = None) -> int:
+        """Write all documents to a file of JSON Lines for other programs; return how many.
+
+        The file appears complete, in place of an earlier one. `copy_to` is faster, and keeps the index.
+        """
+        with track(progress, len(self), "exporting", long=len(self) > LONG) as step:
+            written = 0
+            for n in exchange.write(self.parts(), Path(file)):
+                step(n)
+                written += n
+        return written
+
+    def import_jsonl(self, file: str | os.PathLike[str]) -> int:
+        """Store the documents of a file of JSON Lines, each in the place of the one with its id.
+
+        A thousand at a time become durable together. A document has an id and a vector, and may have a text
+        and metadata; see `inlay.collection.exchange`.
+
+        Returns
+        -------
+        int
+            How many there were.
+
+        Raises
+        ------
+        FormatError
+            Naming the line that is no document.
+        ValueError, TypeError
+            As `upsert`.
+        """
+        return sum(len(self.upsert(**columns, progress=False)) for columns in exchange.read(Path(file)))
 
     def close(self) -> None:
         """Let go of files and memory; nothing is lost without it. Closing twice is no error."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import disk
 from .database import DATABASE, LOCK, WriterLock
+from .opening import OTHERS
 from .store import Store
 
 
@@ -23,6 +24,8 @@ def copy(store: Store, target: Path) -> None:
         When somebody writes to the collection there.
     """
     target = target.absolute()
+    if (target / OTHERS).exists():
+        raise FileExistsError(f"{target} holds further collections; give another folder")
     replaced = (target / DATABASE).exists()
     if target.exists() and not replaced and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} holds something that is not a collection; give another folder")

@@ -19,15 +19,16 @@ from pathlib import Path
 from typing import Literal
 
 from ..contents import FormatError
-from . import disk
+from . import disk, full_text
 from .records import Reader, State, Writer, damage
 
 Durability = Literal["full", "normal"]
 DATABASE = "inlay.sqlite"
 LOCK = "writer.lock"
 
-# Stored: changing anything down to the blank line needs a new format version.
-FORMAT = 1
+# Stored: changing anything down to the blank line needs a new format version. A collection whose texts are
+# searched has version 2; without these tables it stays 1, which every Inlay reads.
+FORMAT, FORMAT_WITH_WORDS = 1, 2
 APPLICATION = 0x494E4C59  # says whose database it is
 SCHEMA = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, metric TEXT NOT NULL, "
@@ -68,6 +69,13 @@ def _make_tables(writer: Writer, state: State) -> None:
         writer.ask(statement)
     writer.put(state)
     writer.commit()
+
+
+def make_words(writer: Writer) -> None:
+    """Make texts searchable, those there are included; part of a transaction."""
+    writer.ask(full_text.TABLE)
+    writer.ask(full_text.BUILD)
+    writer.ask(f"PRAGMA user_version = {FORMAT_WITH_WORDS}")
 
 
 class Database:
@@ -139,12 +147,16 @@ class Database:
         )
         if application != APPLICATION:
             raise FormatError("this SQLite database is not that of a collection", file=self._name)
-        if version != FORMAT:
-            known = f"this Inlay reads version {FORMAT}; upgrade Inlay"
+        if version not in (FORMAT, FORMAT_WITH_WORDS):
+            known = f"this Inlay reads versions {FORMAT} and {FORMAT_WITH_WORDS}; upgrade Inlay"
             raise FormatError(f"the collection has format version {version}, {known}", file=self._name)
         # A table that looks right may be a view, and a trigger runs code of whoever made the file.
-        found = {sql for (sql,) in reader.ask("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
-        if found != set(SCHEMA):
+        lines = reader.ask("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        wanted = set(SCHEMA)
+        if version == FORMAT_WITH_WORDS:
+            wanted.add(full_text.TABLE)
+            lines = [(name, sql) for name, sql in lines if not _is_shadow(name, sql)]
+        if {sql for _, sql in lines} != wanted:
             raise FormatError("the tables of the database are not those of a collection", file=self._name)
 
     @contextmanager
@@ -188,6 +200,11 @@ class Database:
             return False
         self._turns.release()
         return True
+
+
+def _is_shadow(name: str, sql: str) -> bool:
+    """Tell whether this is a table that FTS5 made for itself, in the words of whichever SQLite it was."""
+    return name in full_text.SHADOWS and sql.startswith(f"CREATE TABLE '{name}'(")
 
 
 def leave_open(database: sqlite3.Connection) -> None:

@@ -17,10 +17,10 @@ import json
 import re
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, TypeGuard
+from typing import Any
 
 from . import metadata
-from .filters import And, Contains, Filter, In, Not, Or, Order, kind
+from .filters import And, Contains, Filter, In, Leaf, Not, Or, Order, Text, kind
 
 Sql = tuple[str, list[Any]]
 NO: Sql = ("0", [])
@@ -62,7 +62,7 @@ def _compile(node: Filter, depth: int) -> Sql:
         case Not(part):
             sql, parameters = _compile(part, depth + 1)
             return f"NOT ({sql})", parameters
-        case In() | Order() | Contains():
+        case In() | Order() | Contains() | Text():
             return _leaf(node)
 
 
@@ -76,7 +76,7 @@ def _joined(parts: Sequence[Sql], word: str, empty: Sql) -> Sql:
     ]
 
 
-def _leaf(node: In | Order | Contains) -> Sql:
+def _leaf(node: Leaf) -> Sql:
     """Ask one key, first as it is, then as a path."""
     key = node.key
     if _ODD_KEY.search(key):
@@ -92,15 +92,19 @@ def _leaf(node: In | Order | Contains) -> Sql:
     return sql, parameters
 
 
-def _pattern(node: In | Order | Contains) -> str | None:
+def _pattern(node: Leaf) -> str | None:
     """Return what the text of the metadata must look like if they match; None when much else could be."""
-    wanted: Any = (
-        node.operand if isinstance(node, Contains) else node.values[0] if _is_equality(node) else None
-    )
+    match node:
+        case Contains(_, wanted) | Text(_, wanted, False):
+            is_part = True
+        case In(_, (wanted,)):
+            is_part = False
+        case _:
+            return None
     if not _is_exact(wanted):
         return None
     text = metadata.to_text(wanted)
-    if isinstance(node, Contains):
+    if is_part:
         return _around(text[1:-1]) if isinstance(wanted, str) else None
     if isinstance(wanted, str):
         return _around(text[1:])  # the search is for the first character, and there are many quotes
@@ -111,16 +115,12 @@ def _pattern(node: In | Order | Contains) -> str | None:
     return _around(metadata.to_text(node.key)[1:] + ":", f"[{first}{{]")
 
 
-def _is_equality(node: In | Order | Contains) -> TypeGuard[In]:
-    return isinstance(node, In) and len(node.values) == 1
-
-
 def _around(literal: str, then: str = "") -> str | None:
     pattern = "*" + _GLOB.sub(r"[\g<0>]", literal) + then + "*"
     return pattern if len(pattern) < _MAX_PATTERN else None
 
 
-def _ask(node: In | Order | Contains, path: str) -> Sql:
+def _ask(node: Leaf, path: str) -> Sql:
     match node:
         case In(_, values):
             return _in(path, values)
@@ -128,6 +128,8 @@ def _ask(node: In | Order | Contains, path: str) -> Sql:
             return _order(path, sign, operand)
         case Contains(_, operand):
             return _contains(path, operand)
+        case Text(_, operand, folded):
+            return _text(path, operand, folded)
 
 
 def _by_type(path: str, branches: dict[str, Sql], missing: Sql = NO) -> Sql:
@@ -178,7 +180,7 @@ def _hiding_places(value: Any) -> tuple[str, ...]:
             return ()
 
 
-# The three questions
+# The four questions
 
 
 def _in(path: str, values: tuple[Any, ...]) -> Sql:
@@ -256,3 +258,15 @@ def _contains(path: str, operand: Any) -> Sql:
         perhaps, more = some("type IN ('real', 'object')")
         array = f"CASE WHEN {exact} THEN 1 WHEN {perhaps} THEN NULL ELSE 0 END", [*parameters, *more]
     return _by_type(path, {"array": array, "text": text, "object": UNKNOWN})
+
+
+def _text(path: str, operand: str, folded: bool) -> Sql:
+    text = UNKNOWN
+    if _is_exact(operand) and not folded:
+        text = f"instr({_EXTRACT}, ?) > 0", [path, operand]
+    elif _is_exact(operand) and operand.isascii():
+        # SQLite knows the case of ASCII only. What it finds is there; what it misses may be, in other text.
+        plain = f"length({_EXTRACT}) = length(CAST({_EXTRACT} AS BLOB))"
+        found = f"instr(lower({_EXTRACT}), ?) > 0"
+        text = f"CASE WHEN {found} THEN 1 WHEN {plain} THEN 0 END", [path, operand.lower(), path, path]
+    return _by_type(path, {"text": text, "object": UNKNOWN})

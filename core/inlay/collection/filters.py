@@ -5,7 +5,8 @@
 
 `{key: value}` is equality, `{key: [values]}` is `$in`, `{key: {operator: operand, ...}}` wants every
 operator, and several keys are an *and*. Operators: `$eq $ne ($neq) $gt $gte $lt $lte $in $nin $between
-$contains $not_contains $exists`; between filters `$and`, `$or` (lists; an empty one is true, or false) and
+$contains $not_contains $exists`, and for parts of a str `$text_match` and, in whatever case,
+`$text_match_insensitive`; between filters `$and`, `$or` (lists; an empty one is true, or false) and
 `$not` (a filter). A key with dots is first looked for as it is, then as a path into nested dicts.
 
 Values are compared within their kind: int, float and Decimal are numbers; bool, str, date, naive datetime,
@@ -14,7 +15,7 @@ kinds of dates have an order. Between two kinds nothing is equal and nothing has
 error. A missing key is None, and None is matched by `$eq: None`, `$ne`, `$nin`, `$not_contains` and `$exists:
 False` only.
 
-All of these are six kinds of nodes. `matches` is what they mean; `filter_sql` says the same in SQL.
+All of these are seven kinds of nodes. `matches` is what they mean; `filter_sql` says the same in SQL.
 """
 
 import operator
@@ -74,7 +75,17 @@ class Contains:
     operand: Any
 
 
-Filter = And | Or | Not | In | Order | Contains
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The value is a str of which the operand is a part; with `folded`, in whatever case."""
+
+    key: str
+    operand: str
+    folded: bool = False
+
+
+Leaf = In | Order | Contains | Text
+Filter = And | Or | Not | Leaf
 
 SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
@@ -185,6 +196,15 @@ def _contains(key: str, operand: Any) -> Filter:
     return Contains(key, _known(key, operand))
 
 
+def _text(folded: bool) -> Callable[[str, Any], Filter]:
+    def text(key: str, operand: Any) -> Filter:
+        if not isinstance(operand, str):
+            raise ValueError(f"$text_match for {key!r} takes a str, not {operand!r:.80}")
+        return Text(key, _known(key, operand), folded)
+
+    return text
+
+
 OPERATORS: dict[str, Callable[[str, Any], Filter]] = {
     "$eq": _equal,
     "$ne": lambda key, value: Not(_equal(key, value)),
@@ -199,6 +219,8 @@ OPERATORS: dict[str, Callable[[str, Any], Filter]] = {
     "$contains": _contains,
     "$not_contains": lambda key, value: Not(_contains(key, value)),
     "$exists": _exists,
+    "$text_match": _text(folded=False),
+    "$text_match_insensitive": _text(folded=True),
 }
 
 
@@ -221,6 +243,11 @@ def matches(node: Filter, metadata: Mapping[str, Any]) -> bool:
             return ordered(lookup(metadata, key), sign, operand)
         case Contains(key, operand):
             return contains(lookup(metadata, key), operand)
+        case Text(key, operand, folded):
+            value = lookup(metadata, key)
+            if folded and isinstance(value, str):
+                return operand.lower() in value.lower()
+            return isinstance(value, str) and operand in value
 
 
 def lookup(metadata: Mapping[str, Any], key: str) -> Any:

@@ -105,26 +105,22 @@ def values(rows: F32, query: F32, metric: str) -> F64:
     return products
 
 
-def walk(
-    view: Searched, query: F32, k: int, accepts: Callable[[I64], Iterator[bool]], effort: Mapping[str, Any]
-) -> Ranking:
-    """Return the k nearest rows that somebody accepts, asking about the nearest first.
+def walk(rank: Callable[[int], Ranking], k: int, accepts: Callable[[I64], Iterator[bool]]) -> Ranking:
+    """Return the k best rows that somebody accepts, asking about the best first.
 
     Parameters
     ----------
-    view : Searched
-    query : float32 array (dim,)
+    rank : callable
+        Given a limit, the ranking up to there; a shorter one is all there is.
     k : int
     accepts : callable
         Given rows, yields for each in turn whether it is accepted. It is asked about no row twice, and not
         further than the k-th acceptance.
-    effort : mapping
-        As in `nearest`.
     """
     judged: dict[int, bool] = {}
     limit = 4 * k
     while True:
-        ((scored, rows),) = nearest(view, query[None], limit, None, effort)
+        scored, rows = rank(limit)
         accepted: list[int] = []
         new = np.array([row for row in rows.tolist() if row not in judged], np.int64)
         answers = accepts(new)
@@ -135,6 +131,6 @@ def walk(
                 accepted.append(i)
                 if len(accepted) == k:
                     break
-        if len(accepted) == k or limit >= len(view.index):
+        if len(accepted) == k or len(rows) < limit:
             return scored[accepted], rows[accepted]
         limit *= 2

@@ -5,11 +5,12 @@
     body    row, text
     gone    the rows removed since the last compaction, in that order
     kept    the rows that the last compaction kept
+    words   the words of the texts, if they are to be searched      `full_text`
 
-A document is written as a new row and never changed: replacing it removes one row and adds another, and no
-row number is used twice. So (generation, next_row, removed) says all about a state, and what happened between
-two states of one generation is the rows from one `next_row` to the other and the entries of `gone` in
-between.
+A document is written as a new row, whose vector and text never change: replacing it removes one row and adds
+another, and no row number is used twice. So (generation, next_row, removed) says all about a state that an
+index can know, and what happened between two states of one generation is the rows from one `next_row` to the
+other and the entries of `gone` in between.
 
 `database` has the file around the tables, and the connections.
 """
@@ -22,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..contents import FormatError
-from . import filter_sql, filters
-from .metadata import decode
+from . import filter_sql, filters, full_text
+from .metadata import decode, to_text
 from .vectors import I64
 
 METRICS = ("l2", "ip", "cosine")
@@ -237,6 +239,41 @@ class Reader:
                     raise self._doubt from None
                 raise
 
+    def has_words(self) -> bool:
+        """Tell whether texts can be searched."""
+        return bool(self.ask("SELECT 1 FROM sqlite_master WHERE name = 'words'"))
+
+    def worded(
+        self, text: str, limit: int, allowed: I64 | None = None
+    ) -> tuple[npt.NDArray[np.float64], I64]:
+        """Return BM25 (larger is better) and row of documents that have a word of the text, best first.
+
+        Parameters
+        ----------
+        text : str
+            Words, see `full_text.words_of`.
+        limit : int
+            So many at most.
+        allowed : int64 array, optional
+            Of these rows only.
+        """
+        words = full_text.words_of(text)
+        # BM25 gives a word that half of the texts have no weight, but looking at all of these takes the time.
+        half = self.state().n_live / 2
+        telling = [word for word in words if self.ask(full_text.COUNT, [word])[0][0] <= half]
+        found = self._ranked(telling, limit, allowed)
+        if len(found) < limit and len(telling) < len(words):
+            found = self._ranked(words, limit, allowed)
+        values, rows = zip(*found, strict=True) if found else ((), ())
+        return np.array(values, np.float64), np.array(rows, np.int64)
+
+    def _ranked(self, words: Sequence[str], limit: int, allowed: I64 | None) -> list[tuple[float, int]]:
+        if not words:
+            return []
+        among = [] if allowed is None else [to_text(allowed.tolist())]
+        sql = full_text.RANKED.format("" if allowed is None else full_text.ALLOWED)
+        return self.ask(sql, [full_text.any_of(words), *among, limit])
+
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> I64:
         with self._lock, damage(self._file):
             lines = self._database.execute(sql, parameters)
@@ -292,9 +329,13 @@ class Writer(Reader):
         rows = range(first_row, first_row + len(ids))
         self._many("INSERT INTO doc VALUES (?, ?, ?)", zip(rows, ids, metas, strict=True))
         self._many("INSERT INTO body VALUES (?, ?)", zip(rows, texts, strict=True))
+        if self.has_words():
+            self._many(full_text.INSERT, zip(rows, texts, strict=True))
 
     def remove(self, rows: I64, removed: int) -> None:
         """Remove documents, after `removed` that were removed before in this generation."""
+        if self.has_words():
+            self._many(full_text.REMOVE, ((row,) for row in rows.tolist()))
         for table in ("doc", "body"):
             self._many(f"DELETE FROM {table} WHERE row = ?", ((row,) for row in rows.tolist()))
         self._many("INSERT INTO gone VALUES (?, ?)", enumerate(rows.tolist(), removed + 1))
@@ -309,6 +350,12 @@ class Writer(Reader):
         """Remove all documents."""
         for table in ("doc", "body"):
             self.ask(f"DELETE FROM {table}")
+        if self.has_words():
+            self.ask(full_text.EMPTY)
+
+    def set_metas(self, rows: I64, metas: Sequence[str]) -> None:
+        """Write other metadata, as JSON, to documents."""
+        self._many("UPDATE doc SET meta = ? WHERE row = ?", zip(metas, rows.tolist(), strict=True))
 
     def put(self, state: State) -> None:
         """Write the state."""

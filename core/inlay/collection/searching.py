@@ -1,6 +1,6 @@
 """From a vector to hits: what the filter selects, ranked, and the documents read at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import batch, ranking, selection
+from .ranking import Ranking
 from .records import Reader
-from .vectors import F32
+from .vectors import F32, I64
 from .view import View
 
 
@@ -23,7 +24,8 @@ class Hit:
         As stored.
     distance : float
         The metric's own value, exact: squared L2 distance (smaller is nearer), inner product or cosine
-        (larger is nearer).
+        (larger is nearer). After a search by words their BM25, after a hybrid search the fused value: the
+        larger the better.
     """
 
     id: str
@@ -41,22 +43,52 @@ def query_rows(vectors: npt.ArrayLike, dim: int | None, *, one: bool) -> F32:
 
 
 def ranked(
-    view: View, reader: Reader, queries: F32, k: int, judge: selection.Judge, effort: Mapping[str, Any]
-) -> list[ranking.Ranking]:
-    """Rank the documents that a filter selects, for each query."""
+    view: View,
+    reader: Reader,
+    queries: F32,
+    k: int,
+    allowed: selection.Allowed,
+    effort: Mapping[str, Any],
+) -> list[Ranking]:
+    """Rank the allowed documents by their vectors, for each query."""
     if k <= 0:
         return [ranking.NOTHING for _ in queries]
-    if callable(judge):
-        function = judge
-        return [
-            ranking.walk(view, query, k, lambda rows: selection.answers(reader, function, rows), effort)
-            for query in queries
-        ]
-    allowed = None if judge is None else selection.selected(reader, judge)
-    return ranking.nearest(view, queries, k, allowed, effort)
+    if not callable(allowed):
+        return ranking.nearest(view, queries, k, allowed, effort)
+
+    def nearest_to(query: F32) -> Callable[[int], Ranking]:
+        return lambda limit: ranking.nearest(view, query[None], limit, None, effort)[0]
+
+    return [ranking.walk(nearest_to(query), k, _accepts(reader, allowed)) for query in queries]
 
 
-def hits(reader: Reader, rankings: list[ranking.Ranking]) -> list[list[Hit]]:
+def worded(reader: Reader, text: str, k: int, allowed: selection.Allowed) -> Ranking:
+    """Rank the allowed documents that have a word of the text, by BM25.
+
+    Raises
+    ------
+    ValueError
+        When the collection has no full text.
+    """
+    if not reader.has_words():
+        raise ValueError("texts are not searched here; open the collection with full_text=True")
+    if k <= 0:
+        return ranking.NOTHING
+    if not callable(allowed):
+        return reader.worded(text, k, allowed)
+    return ranking.walk(lambda limit: reader.worded(text, limit), k, _accepts(reader, allowed))
+
+
+def _accepts(reader: Reader, function: selection.Function) -> Callable[[I64], Iterator[bool]]:
+    return lambda rows: selection.answers(reader, function, rows)
+
+
+def better(values: ranking.F64, metric: str) -> ranking.F64:
+    """Return a metric's own values such that the larger one is always the better one."""
+    return -values if metric == "l2" else values
+
+
+def hits(reader: Reader, rankings: list[Ranking]) -> list[list[Hit]]:
     """Read the documents of all rankings."""
     if not rankings:
         return []

@@ -10,12 +10,13 @@ from .records import Reader, Record
 from .vectors import I64
 
 Function = Callable[[filters.Candidate], object]
-Given = Mapping[str, Any] | Function | None  # what users give
+Given = Mapping[str, Any] | filters.Filter | Function | None  # what users give
 Judge = filters.Filter | Function | None
+Allowed = I64 | Function | None  # what a search goes by: rows, or a function that is asked on the way
 
 
 def judge(filter: Given) -> Judge:
-    """Return a filter as the tree it means, a function as it is, None if everything is selected.
+    """Return a filter as the tree it means, a tree and a function as they are, None if all is selected.
 
     Raises
     ------
@@ -24,8 +25,16 @@ def judge(filter: Given) -> Judge:
     """
     if filter is None or callable(filter):
         return filter
-    tree = filters.parse(filter)
+    tree = filter if isinstance(filter, filters.Filter) else filters.parse(filter)
     return None if tree == filters.And(()) else tree
+
+
+def allowed(reader: Reader, judge: Judge, ids: Sequence[str] | None) -> Allowed:
+    """Return the rows that a filter selects, of all or of some ids.
+
+    A function without ids is left for the search to ask about the nearest documents only.
+    """
+    return judge if ids is None and (judge is None or callable(judge)) else selected(reader, judge, ids)
 
 
 def selected(reader: Reader, judge: Judge, ids: Sequence[str] | None = None) -> I64:

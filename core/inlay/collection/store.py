@@ -30,8 +30,8 @@ import numpy as np
 
 from ..contents import FormatError
 from ..parallel.lock import SharedLock
-from . import disk, upkeep
-from .database import DATABASE, Database, Durability, WriterLock, claim, leave_open, open_folder
+from . import disk, full_text, upkeep
+from .database import DATABASE, Database, Durability, WriterLock, claim, leave_open, make_words, open_folder
 from .records import Reader, Record, State, Writer
 from .vectors import I64, FileVectors, MemoryVectors, Slots, Vectors
 from .view import View, bring, built, grown, pieces
@@ -147,10 +147,11 @@ class Store:
             try:
                 self._follow(reader)
                 return
-            except FormatError:
+            except (FormatError, FileNotFoundError):
                 if not self.read_only:
                     raise
-                # A compaction in another process takes files away that this reader was about to open.
+                # A compaction in another process takes files away that this reader was about to open, or to
+                # map once more because they had grown.
                 reader.unpin()
                 reader.pin()
                 if reader.version() == version:
@@ -288,6 +289,18 @@ class Store:
         with self.changing() as (view, writer):
             self._commit(writer, lambda: writer.put(replace(view.state, dim=dim)))
 
+    def set_metas(self, rows: I64, metas: list[str]) -> None:
+        """Write other metadata to documents; the index knows nothing of them."""
+        with self.changing() as (_, writer):
+            self._commit(writer, lambda: writer.set_metas(rows, metas))
+
+    def index_texts(self) -> None:
+        """Make texts searchable, unless they are."""
+        with self.changing() as (_, writer):
+            if not writer.has_words():
+                full_text.check_known()
+                self._commit(writer, lambda: make_words(writer))
+
     def _commit(self, writer: Writer, change: Callable[[], None]) -> None:
         """Change the records in one transaction, and let the index follow before anybody reads."""
         with contextlib.ExitStack() as stack:
@@ -378,9 +391,9 @@ class Store:
 
     def stats(self) -> dict[str, Any]:
         """Return what there is to know in numbers; see `Collection.stats`."""
-        with self.reading() as (view, _):
+        with self.reading() as (view, reader):
             disk_bytes = None if self.folder is None else disk.folder_bytes(self.folder)
-            return {**view.stats(), "disk_bytes": disk_bytes}
+            return {**view.stats(), "full_text": reader.has_words(), "disk_bytes": disk_bytes}
 
     # The end
 

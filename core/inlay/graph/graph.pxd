@@ -21,7 +21,9 @@ cdef class Graph:
     cdef readonly object table
     cdef public object entries
     cdef public Py_ssize_t unmended
+    cdef const uint32_t[:, ::1] places_view
     cdef const uint32_t[::1] entry_view
+    cdef object seen_rows, seen_entries
     cdef list idle
     cdef Before before
     cdef readonly Py_ssize_t expanded, evaluated, walks

@@ -73,11 +73,16 @@ cdef class Graph:
         return self.table.nbytes + self.entries.nbytes + sum(idle.nbytes for idle in self.idle)
 
     cdef Links links(self) except *:
+        # Views of arrays cost as much as a step of a walk, so they are kept while the arrays are the same.
         cdef Links links
-        cdef const uint32_t[:, ::1] places = self.table.rows
-        links.n, links.degree, links.n_entries = len(self.table), self.degree, len(self.entries)
-        links.places = &places[0, 0] if links.n else NULL
-        self.entry_view = self.entries
+        rows = self.table.rows
+        if rows is not self.seen_rows:
+            self.places_view, self.seen_rows = rows, rows
+        if self.entries is not self.seen_entries:
+            self.entry_view, self.seen_entries = self.entries, self.entries
+        links.n, links.degree = self.places_view.shape[0], self.degree
+        links.n_entries = self.entry_view.shape[0]
+        links.places = &self.places_view[0, 0] if links.n else NULL
         links.entries = &self.entry_view[0] if links.n_entries else NULL
         return links
 
@@ -88,7 +93,7 @@ cdef class Graph:
             walkers = self.idle.pop()
         except IndexError:
             pass
-        cdef Py_ssize_t n = len(self.table)
+        cdef Py_ssize_t n = len(self.table.rows)
         if walkers is None or walkers.n < n or walkers.count < threads:
             # Some more, so that rows added one by one do not each ask for new scratch.
             walkers = Walkers(threads, n + n // 8)
@@ -97,12 +102,13 @@ cdef class Graph:
 
     cdef void put_back(self, Walkers walkers, Py_ssize_t walks):
         # After so many walks of searches; others are not counted.
+        cdef int i
         if walks:
-            expanded, evaluated = walkers.counts
-            self.expanded += expanded
-            self.evaluated += evaluated
+            for i in range(walkers.count):
+                self.expanded += walkers.each[i].expanded
+                self.evaluated += walkers.each[i].evaluated
             self.walks += walks
-        if len(self.idle) < IDLE and walkers.n >= len(self.table):
+        if len(self.idle) < IDLE and walkers.n >= len(self.table.rows):
             self.idle.append(walkers)
 
     def begin(self, Py_ssize_t n):

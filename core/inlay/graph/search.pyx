@@ -9,8 +9,7 @@ about `ef` of them, and where that is still too few, or would cost more than loo
 rows, these are scored one after the other.
 """
 
-import numpy as np
-
+from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -21,7 +20,7 @@ from ..ids cimport Bits, is_in
 from ..kernels.table cimport Heap
 from ..kernels.table cimport key_of as row_key
 from ..parallel.crew cimport split
-from ..results cimport put, put_all
+from ..results cimport new_results, put, put_all
 from .explore cimport explore
 from .graph cimport Graph
 from .walk cimport AT_ONCE, Beam, Links, Walker, Walkers, cut, keep_best, score_of, slot_of, walk
@@ -30,6 +29,11 @@ from .walk cimport AT_ONCE, Beam, Links, Walker, Walkers, cut, keep_best, score_
 cdef double EVALUATED = 0.6
 # ... and each costs it so many times what it costs in a row-by-row look at the allowed rows.
 cdef double WALKING = 1.5
+# A walk by estimates may end before it has found `ef` vertices, but finds this part of them, however many are
+# wanted of it: else it ends where the way to the nearest leads through others (100k texts as weighted words,
+# 768 dimensions: 0.954 at any ef). Elsewhere an eighth costs next to nothing, a quarter 18 % at 0.99.
+cdef enum:
+    PART_OF_EF = 8
 # A range search looks at all rows rather than at so large a part of them.
 cdef enum:
     MOST_OF = 8
@@ -208,10 +212,10 @@ def search(
     cdef float[:, ::1] distances
     cdef int64_t[:, ::1] found
     cdef double share
-    scores, labels = np.empty((n, k), np.float32), np.empty((n, k), np.int64)
+    scores, labels = new_results(n, k)
     job.n_allowed = n_rows if allowed is None else allowed.count
     if n == 0 or job.n_allowed == 0:
-        scores.fill(np.inf)
+        scores.fill(INFINITY)
         labels.fill(-1)
         return scores, labels
     distances, found = scores, labels
@@ -229,12 +233,12 @@ def search(
     job.scanning = job.n_allowed < WALKING * EVALUATED * graph.degree * ef * share
     job.ef = min(ef if job.scanning else <Py_ssize_t>(ef * share), n_rows)
     # Of those found in a walk with a filter, all are looked through.
-    job.wanted = job.ef if allowed is not None else min(job.ef, <size_t>max(k, candidates))
+    job.wanted = job.ef if allowed is not None else min(job.ef, <size_t>max(k, candidates, ef // PART_OF_EF))
     job.distances, job.found = &distances[0, 0], &found[0, 0]
     if threads > n:
         threads = n
     walkers = graph.walkers(threads, room_of(&job))
-    if ahead is not None:
+    if ahead is not None and not job.scanning:
         walkers.ready_front(job.ef)
     job.walkers = walkers.each
     # No row can lie beyond the n_rows best.

@@ -93,16 +93,6 @@ cdef class Walkers:
                 total += 8 * known_of(self.each[i].in_view) + 4 * memory_of(self.each[i].in_view)
         return total
 
-    @property
-    def counts(self):
-        """How many vertices were expanded and evaluated since `ready`."""
-        cdef size_t expanded = 0, evaluated = 0
-        cdef int i
-        for i in range(self.count):
-            expanded += self.each[i].expanded
-            evaluated += self.each[i].evaluated
-        return expanded, evaluated
-
 
 cdef void enter(const Links* links, Scorer scorer, size_t query, Walker* walker, int worker) noexcept nogil:
     cdef size_t first, n, i

@@ -50,7 +50,8 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
     ----------
     spec : str
         "Flat": `FlatIndex`.
-        "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8": `LVQIndex`, bits of the first level and of the second.
+        "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x4", "LVQ8x8": `LVQIndex`, bits of the first level
+        and of the second.
         "PQ16": `PQIndex` of 16 codes of 8 bits; "PQ32x4fs": of 32 codes of 4 bits.
         "RVQ8x8", "RVQ16x4": `RVQIndex` of 8 codes of 8 bits, of 16 codes of 4.
         "IVF1024,LVQ8": `IVFIndex`, 1,024 lists of rows in that code, which may also be "Flat"; "IVF,LVQ8":

@@ -15,12 +15,12 @@ from ..codecs.plain import PlainCodec
 from ..codecs.pq import PQCodec
 from ..codecs.rvq import BEAM, RVQCodec
 from ..contents import Sections
+from ..scorer import Scorer
 from .exhaustive import ScanIndex
+from .family import F32
 
 # What has the last word: nothing but the codes, codes of 8 bits a dimension, or rows.
 VECTORS = (None, "lvq8", "float16", "float32")
-# Dimensions a subspace of 8 bits, which make a bit a dimension.
-SUBSPACE = 8
 # Directions beyond which so few bits cannot code anything.
 DIRECTIONS = 256
 
@@ -74,10 +74,10 @@ class AdditiveIndex(ScanIndex):
 
     @property
     def distortion(self) -> npt.NDArray[np.float64] | None:
-        """What share of their energy about the mean rows lose by code, float64 (stages,); None before training.
+        """What share of their energy rows lose by code, float64 (stages,); None before training.
 
-        Entry m is what is left by the first m + 1 stages, of rows that took no part in training where there
-        were any.
+        Entry m is what the first m + 1 stages leave of the energy about the mean, of rows that took no part
+        in training where there were any.
         """
         return None if self._codec.distortion is None else np.array(self._codec.distortion)
 
@@ -85,7 +85,7 @@ class AdditiveIndex(ScanIndex):
     def bound(self) -> npt.NDArray[np.float64] | None:
         """What share of their energy any code of as many bits must lose, float64 (stages,).
 
-        Of rows that are normally distributed, with the variances of the rows that `distortion` was measured on.
+        Of rows that are normally distributed, with the variances of the rows `distortion` was measured on.
         Rows that fall into clusters lose less, and no training makes up for bits that are missing.
         """
         return None if self._codec.bounds is None else np.array(self._codec.bounds)
@@ -157,7 +157,7 @@ class PQIndex(AdditiveIndex):
     ) -> None:
         dim, bits = as_count(dim, "dim"), as_count(bits, "bits")
         if subspaces is None:
-            subspaces = max(1, dim * SUBSPACE // 8 // bits)
+            subspaces = max(1, dim // bits)
         codec = PQCodec(dim, metric == "l2", as_count(subspaces, "subspaces"), bits, rotation)
         super().__init__(codec, dim, metric, vectors, seed)
 
@@ -216,11 +216,14 @@ class RVQIndex(AdditiveIndex):
     rerank : int or None
         Effort: how many candidates of the scan are scored again with everything the index has. None is
         max(10 k, 100) with `vectors`, else max(2 k, 16); 0 trusts the scan, whose tables are bytes.
+    prefix : int or None
+        Effort: scan only so many stages, which are a coarser code by themselves; candidates are scored by all,
+        and should be more. None and 0 scan all.
 
     Notes
     -----
-    stages * bits / 8 bytes a row, and one more for "l2". Training takes 2^bits rows at least, better 256 times
-    as many. Without `vectors` distances are those to the row that `reconstruct` gives.
+    stages * bits / 8 bytes a row, and one more for "l2". Training takes 2^bits rows at least, better 256
+    times as many. Without `vectors` distances are those to the row that `reconstruct` gives.
 
     References
     ----------
@@ -229,7 +232,8 @@ class RVQIndex(AdditiveIndex):
     Improved residual vector quantization for high-dimensional approximate nearest neighbor search, 2015.
     """
 
-    __slots__ = ()
+    __slots__ = ("_prefix",)
+    EFFORT: ClassVar[tuple[str, ...]] = ("rerank", "prefix")
     OPTIONS: ClassVar[tuple[str, ...]] = ("stages", "bits", "beam", "directions", "mode", "vectors")
 
     def __init__(
@@ -256,6 +260,7 @@ class RVQIndex(AdditiveIndex):
             mode,
         )
         super().__init__(codec, dim, metric, vectors, seed)
+        self._prefix: int | None = None
 
     @property
     def _codec(self) -> RVQCodec:
@@ -282,6 +287,20 @@ class RVQIndex(AdditiveIndex):
     def mode(self) -> str:
         """How codewords are trained."""
         return self._codec.mode
+
+    @property
+    def prefix(self) -> int | None:
+        """Stages that are scanned; None for all."""
+        return self._prefix
+
+    @prefix.setter
+    def prefix(self, value: int | None) -> None:
+        self._prefix = None if value is None else as_count(value, "prefix", 0)
+
+    def _scanner(self, queries: F32, threads: int, effort: dict[str, Any]) -> Scorer:
+        prefix = effort.get("prefix", self._prefix)
+        stages = min(int(prefix), self.stages) if prefix else None
+        return self._codec.scorer(queries, self._parts[0][1], threads, stages)
 
     @property
     def spec(self) -> str:

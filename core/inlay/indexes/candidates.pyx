@@ -5,8 +5,8 @@
         passes over those whose scan score leaves no hope by now: Scorer.slack
 
 Candidates are keyed by slots, so that ties go by id. Where rows lie elsewhere (`Placed`: in lists), their
-places are looked up for scorers; and where lists hold codes of what centres leave of rows, the part of a score
-that comes from the centre is added here:
+places are looked up for scorers; and where lists hold codes of what centres leave of rows, the part of a
+score that comes from the centre is added here:
 
     -<q, c + r> = -<q, c> - <q, r>            |q - c - r|^2 = -2 <q, c> + (|q|^2 - 2 <q, r> + |c + r|^2)
 """

@@ -31,6 +31,11 @@ class ScanIndex(CodedIndex):
         """Return how many candidates are scored again; 0 for none."""
         return 0
 
+    def _scanner(self, queries: F32, threads: int, effort: dict[str, Any]) -> Scorer:
+        """Return the scorer by which rows are scanned."""
+        codec, codes = self._parts[0]
+        return codec.scorer(queries, codes, threads)
+
     def _search(self, queries: F32, k: int, allowed: Bits | None, effort: dict[str, Any]) -> tuple[F32, I64]:
         n = self._ids.n_slots
         if not n:
@@ -38,12 +43,11 @@ class ScanIndex(CodedIndex):
             return np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
         threads = get_num_threads() if len(queries) > 1 or n >= SPREAD else 1
         candidates = self._candidates(k, effort)
-        codec, codes = self._parts[0]
-        scanner = codec.scorer(queries, codes, threads)
+        scanner = self._scanner(queries, threads, effort)
         last: Scorer | None = None
         if candidates:
             exact, rows = self._parts[-1]
-            last = scanner if exact is codec else exact.scorer(queries, rows, threads)
+            last = scanner if exact is self._parts[0][0] else exact.scorer(queries, rows, threads)
         return scan.search(
             scanner,
             last,
@@ -124,8 +128,7 @@ class LVQIndex(ScanIndex):
     bits : {4, 8}
         Of the first level, which every search reads.
     residual_bits : {0, 4, 8}
-        Of the second level, which only a search's candidates meet: 0 with 4 or 8 bits, 4 or 8 with 4, 8 with
-        8.
+        Of the second level, which only a search's candidates meet; 0 for none.
     n_means : int, 1 .. 256, or None
         How many means rows are coded about. Many suit data in tight, distinct clusters; None looks at a
         sample when training and takes 64 for such data, else 1. Means are added by themselves when new rows

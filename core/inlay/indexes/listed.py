@@ -18,7 +18,6 @@ from ..clusters import KMeans, assign, sample
 from ..clusters.lists import Lists
 from ..codecs.codec import Codec
 from ..contents import FormatError, Sections, field
-from ..ids import Bits
 from ..progress import Progress
 from .base import Index
 from .coded import CodedIndex
@@ -26,8 +25,9 @@ from .exhaustive import LVQIndex
 from .family import CHUNK, F32, I64
 from .navigable import GraphIndex
 
-# Lists from which finding the nearest by a graph takes less time than scanning their centres.
-GRAPH_LISTS = 16_384
+# Lists from which a graph finds the nearest 64 in no more time than scanning the codes of all centres takes,
+# and the nearest 16 in a third of it.
+GRAPH_LISTS = 32_768
 # Rows that are laid out together, list after list: 128 a list of 1,024, so that a list is few runs, and
 # what is prepared beside the index stays small.
 LAID_OUT = 8 * CHUNK
@@ -237,10 +237,14 @@ class ListedIndex(CodedIndex):
 
 def coarse_of(centres: F32, metric: str, seed: int) -> Index:
     """Return an index of centres: their codes, scanned, or a graph when they are many."""
-    kind = GraphIndex if len(centres) >= GRAPH_LISTS else LVQIndex
-    options = {} if kind is GraphIndex else {"bits": 8, "residual_bits": 0, "n_means": 1}
+    dim = centres.shape[1]
     # Centres of cosine are those of inner products: of length 1.
-    coarse = kind(centres.shape[1], "l2" if metric == "l2" else "ip", seed=seed, **options)
+    of = "l2" if metric == "l2" else "ip"
+    coarse: Index
+    if len(centres) >= GRAPH_LISTS:
+        coarse = GraphIndex(dim, of, seed=seed)
+    else:
+        coarse = LVQIndex(dim, of, bits=8, residual_bits=0, n_means=1, seed=seed)
     coarse.add(centres, progress=False)
     return coarse
 
@@ -257,6 +261,8 @@ def restored_coarse(sections: Sections, centres: F32, metric: str) -> Index:
     if coarse is None:
         raise sections.fault("coarse", f"is no index of centres: {fault}") from None
     right = (len(centres), centres.shape[1], "l2" if metric == "l2" else "ip")
-    if (len(coarse), coarse.dim, coarse.metric) != right or not np.array_equal(coarse.ids, np.arange(len(centres))):
+    if (len(coarse), coarse.dim, coarse.metric) != right or not np.array_equal(
+        coarse.ids, np.arange(len(centres))
+    ):
         raise sections.fault("coarse", "is an index of other centres")
     return coarse

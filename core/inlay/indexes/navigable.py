@@ -30,6 +30,7 @@ EF = 64
 # Of the diversity rule, on squared distances.
 OCCLUSION = 1.0
 
+
 class NavigableIndex(CodedIndex):
     """An index that walks a graph over the codes of one codec, and may keep other rows beside it.
 
@@ -261,7 +262,7 @@ class GraphIndex(NavigableIndex):
     ef_construction : int
         How many rows the search for the neighbours of a new one keeps in view: more make a better graph more
         slowly.
-    code : {None, "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8"}
+    code : {None, "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x4", "LVQ8x8"}
         How rows are stored: as float32, or coded. The first level leads the walk; the best that it finds are
         scored again with both.
 

@@ -114,7 +114,9 @@ cdef void look_together(
     cdef Best* bests[8]
     cdef uint32_t[8] queries
     for i in range(n):
-        visits[i] = (<uint64_t>(i % job.n_probes != 0) << 63) | (<uint64_t>probes[i] << 32) | i // job.n_probes
+        visits[i] = <uint64_t>probes[i] << 32 | i // job.n_probes
+        if i % job.n_probes:
+            visits[i] |= <uint64_t>1 << 63
     sort_keys(visits, n, NULL)
     i = 0
     while i < n:
@@ -174,7 +176,9 @@ def search(
     job.lists, job.probes, job.n_probes = <void*>placed.lists, &probes[0, 0], probes.shape[1]
     job.search.look, job.search.source = look, &job
     job.search.parts = 1
-    job.search.group = max(1, min(<Py_ssize_t>GROUP, (n + threads - 1) // threads, VISITS // probes.shape[1]))
+    job.search.group = max(
+        1, min(<Py_ssize_t>GROUP, (n + threads - 1) // threads, VISITS // probes.shape[1])
+    )
     if n == 1 and threads > 1:
         for i in range(job.n_probes):
             rows += placed.lists.sizes[job.probes[i]]
@@ -246,7 +250,7 @@ def search_among(
     Scorer last not None, Placed placed not None, Py_ssize_t k, Bits allowed not None,
     const int64_t[::1] ids, int64_t base, int threads,
 ):
-    """Return (scores, ids) of the k nearest allowed rows of each query, all of which are scored one by one."""
+    """Return (scores, ids) of the k nearest allowed rows of each query, of which each one is scored."""
     cdef Among job
     cdef Py_ssize_t n = last.n_queries
     cdef const uint32_t[::1] slots

@@ -1,10 +1,14 @@
-// Rows against books of codewords: products of all, and the best ways on from partial codes.
+// Rows against vectors that are always the same, such as codewords: products of all, and the best ways on
+// from partial codes.
 //
-// Codewords lie in strips of 16: a strip is `dim` lines of 16 floats, line j coordinate j of its codewords.
+// Vectors lie in strips of 16, coordinate after coordinate, those of all 16 side by side: floats, or in pairs
+// of coordinates 16-bit integers, which a CPU multiplies and adds two at a time. Integers are parts of 32,700
+// of a row's length, and of that of the longest vector of a stage, so that no sum leaves 32 bits, and a
+// product is off by a hundred-thousandth of the lengths' product.
 //
-// Products and sums of float32 in one order, coordinate after coordinate, are the same bits at every level,
-// so the codes they decide are the same everywhere. (A product and a sum apart cost what a fused one does
-// where both have pipes of their own, as on Zen 4.)
+// Both are the same bits at every level, sums of integers anyhow and those of float32 because products and
+// sums come apart and in one order, coordinate after coordinate; so the codes they decide are the same
+// everywhere.
 #pragma once
 
 #include <cstring>
@@ -28,6 +32,35 @@ inline void products_scalar(const float* rows, std::size_t n_rows, std::size_t r
                 for (std::size_t e = 0; e < kStrip; ++e)
                     sums[e] += rows[r * row_stride + j] * strips[kStrip * j + e];
             std::memcpy(out + r * out_stride + kStrip * s, sums, sizeof sums);
+        }
+}
+
+constexpr float kWhole = 32700.0f;
+
+// out[r * out_stride + e] = sum * (row_factors[r] * strip_factors[e / 16]), the sum that of the products of
+// row r and vector e in 16-bit integers. Strips hold (dim + 1) / 2 pairs, and rows one number more if dim is
+// odd, which is multiplied by 0.
+using ShortProducts = void (*)(const std::int16_t* rows, std::size_t n_rows, std::size_t row_stride,
+                               const float* row_factors, std::size_t dim, const std::int16_t* strips,
+                               const float* strip_factors, std::size_t n_strips, float* out,
+                               std::size_t out_stride);
+
+inline void short_products_scalar(const std::int16_t* rows, std::size_t n_rows, std::size_t row_stride,
+                                  const float* row_factors, std::size_t dim, const std::int16_t* strips,
+                                  const float* strip_factors, std::size_t n_strips, float* out,
+                                  std::size_t out_stride) {
+    const std::size_t pairs = (dim + 1) / 2;
+    for (std::size_t s = 0; s < n_strips; ++s, strips += 2 * kStrip * pairs)
+        for (std::size_t r = 0; r < n_rows; ++r) {
+            std::int32_t sums[kStrip] = {};
+            for (std::size_t j = 0; j < pairs; ++j) {
+                const std::int32_t a = rows[r * row_stride + 2 * j], b = rows[r * row_stride + 2 * j + 1];
+                const std::int16_t* line = strips + 2 * kStrip * j;
+                for (std::size_t e = 0; e < kStrip; ++e) sums[e] += a * line[2 * e] + b * line[2 * e + 1];
+            }
+            const float factor = row_factors[r] * strip_factors[s];
+            for (std::size_t e = 0; e < kStrip; ++e)
+                out[r * out_stride + kStrip * s + e] = static_cast<float>(sums[e]) * factor;
         }
 }
 
@@ -68,8 +101,7 @@ inline std::size_t extend_scalar(const float* norms, const float* products, std:
     for (std::size_t b = 0; b < parents; ++b)
         for (std::size_t k = 0; k < entries; k += kStrip) {
             float found[kStrip];
-            for (std::size_t e = 0; e < kStrip; ++e)
-                found[e] = (norms[k + e] + products[k + e]) + scores[b];
+            for (std::size_t e = 0; e < kStrip; ++e) found[e] = (norms[k + e] + products[k + e]) + scores[b];
             for (std::size_t l = 0; l < n_cross; ++l)
                 for (std::size_t e = 0; e < kStrip; ++e) found[e] += crosses[b * n_cross + l][k + e];
             for (std::size_t e = 0; e < kStrip; ++e) best.push(found[e], b, k + e);
@@ -168,6 +200,121 @@ INLAY_AVX512 inline void products_avx512(const float* rows, std::size_t n_rows, 
     for (; s < n_strips; ++s)
         strips_avx512<1, 1>(rows, n_rows, row_stride, dim, strips + kStrip * dim * s, out + kStrip * s,
                             out_stride);
+}
+
+INLAY_AVX2 INLAY_INLINE std::int32_t pair_at(const std::int16_t* row, std::size_t j) {
+    std::int32_t pair;
+    std::memcpy(&pair, row + 2 * j, sizeof pair);
+    return pair;
+}
+
+template <std::size_t ROWS>
+INLAY_AVX2 INLAY_INLINE void short_tile_avx2(const std::int16_t* rows, std::size_t row_stride,
+                                             const float* row_factors, std::size_t pairs,
+                                             const std::int16_t* strip, float strip_factor, float* out,
+                                             std::size_t out_stride) {
+    __m256i sum[ROWS][2];
+#pragma GCC unroll 6
+    for (std::size_t r = 0; r < ROWS; ++r) sum[r][0] = sum[r][1] = _mm256_setzero_si256();
+    for (std::size_t j = 0; j < pairs; ++j) {
+        const __m256i* line = reinterpret_cast<const __m256i*>(strip + 2 * kStrip * j);
+        const __m256i a = _mm256_loadu_si256(line), b = _mm256_loadu_si256(line + 1);
+#pragma GCC unroll 6
+        for (std::size_t r = 0; r < ROWS; ++r) {
+            const __m256i x = _mm256_set1_epi32(pair_at(rows + r * row_stride, j));
+            sum[r][0] = _mm256_add_epi32(sum[r][0], _mm256_madd_epi16(x, a));
+            sum[r][1] = _mm256_add_epi32(sum[r][1], _mm256_madd_epi16(x, b));
+        }
+    }
+#pragma GCC unroll 6
+    for (std::size_t r = 0; r < ROWS; ++r) {
+        const __m256 factor = _mm256_set1_ps(row_factors[r] * strip_factor);
+        _mm256_storeu_ps(out + r * out_stride, _mm256_mul_ps(_mm256_cvtepi32_ps(sum[r][0]), factor));
+        _mm256_storeu_ps(out + r * out_stride + 8, _mm256_mul_ps(_mm256_cvtepi32_ps(sum[r][1]), factor));
+    }
+}
+
+INLAY_AVX2 inline void short_products_avx2(const std::int16_t* rows, std::size_t n_rows,
+                                           std::size_t row_stride, const float* row_factors, std::size_t dim,
+                                           const std::int16_t* strips, const float* strip_factors,
+                                           std::size_t n_strips, float* out, std::size_t out_stride) {
+    const std::size_t pairs = (dim + 1) / 2;
+    for (std::size_t s = 0; s < n_strips; ++s) {
+        const std::int16_t* strip = strips + 2 * kStrip * pairs * s;
+        std::size_t r = 0;
+        for (; r + 6 <= n_rows; r += 6)
+            short_tile_avx2<6>(rows + r * row_stride, row_stride, row_factors + r, pairs, strip,
+                               strip_factors[s], out + r * out_stride + kStrip * s, out_stride);
+        for (; r < n_rows; ++r)
+            short_tile_avx2<1>(rows + r * row_stride, row_stride, row_factors + r, pairs, strip,
+                               strip_factors[s], out + r * out_stride + kStrip * s, out_stride);
+    }
+}
+
+template <std::size_t ROWS, std::size_t STRIPS>
+INLAY_AVX512 INLAY_INLINE void short_tile_avx512(const std::int16_t* rows, std::size_t row_stride,
+                                                 const float* row_factors, std::size_t pairs,
+                                                 const std::int16_t* strips, const float* strip_factors,
+                                                 float* out, std::size_t out_stride) {
+    __m512i sum[ROWS][STRIPS];
+#pragma GCC unroll 6
+    for (std::size_t r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+        for (std::size_t s = 0; s < STRIPS; ++s) sum[r][s] = _mm512_setzero_si512();
+    for (std::size_t j = 0; j < pairs; ++j) {
+        __m512i word[STRIPS];
+#pragma GCC unroll 8
+        for (std::size_t s = 0; s < STRIPS; ++s)
+            word[s] = _mm512_loadu_si512(strips + 2 * kStrip * (pairs * s + j));
+#pragma GCC unroll 6
+        for (std::size_t r = 0; r < ROWS; ++r) {
+            const __m512i x = _mm512_set1_epi32(pair_at(rows + r * row_stride, j));
+#pragma GCC unroll 8
+            for (std::size_t s = 0; s < STRIPS; ++s) sum[r][s] = _mm512_dpwssd_epi32(sum[r][s], x, word[s]);
+        }
+    }
+#pragma GCC unroll 6
+    for (std::size_t r = 0; r < ROWS; ++r)
+#pragma GCC unroll 8
+        for (std::size_t s = 0; s < STRIPS; ++s)
+            _mm512_storeu_ps(out + r * out_stride + kStrip * s,
+                             _mm512_mul_ps(_mm512_cvtepi32_ps(sum[r][s]),
+                                           _mm512_set1_ps(row_factors[r] * strip_factors[s])));
+}
+
+// A row alone takes eight strips at once, for its sums wait for each other.
+template <std::size_t STRIPS, std::size_t ALONE>
+INLAY_AVX512 INLAY_INLINE void short_strips_avx512(const std::int16_t* rows, std::size_t n_rows,
+                                                   std::size_t row_stride, const float* row_factors,
+                                                   std::size_t pairs, const std::int16_t* strips,
+                                                   const float* strip_factors, float* out,
+                                                   std::size_t out_stride) {
+    std::size_t r = 0;
+    for (; r + 6 <= n_rows; r += 6)
+        for (std::size_t s = 0; s < ALONE; s += STRIPS)
+            short_tile_avx512<6, STRIPS>(rows + r * row_stride, row_stride, row_factors + r, pairs,
+                                         strips + 2 * kStrip * pairs * s, strip_factors + s,
+                                         out + r * out_stride + kStrip * s, out_stride);
+    for (; r < n_rows; ++r)
+        short_tile_avx512<1, ALONE>(rows + r * row_stride, row_stride, row_factors + r, pairs, strips,
+                                    strip_factors, out + r * out_stride, out_stride);
+}
+
+INLAY_AVX512 inline void short_products_avx512(const std::int16_t* rows, std::size_t n_rows,
+                                               std::size_t row_stride, const float* row_factors,
+                                               std::size_t dim, const std::int16_t* strips,
+                                               const float* strip_factors, std::size_t n_strips, float* out,
+                                               std::size_t out_stride) {
+    const std::size_t pairs = (dim + 1) / 2;
+    std::size_t s = 0;
+    for (; s + 8 <= n_strips; s += 8)
+        short_strips_avx512<4, 8>(rows, n_rows, row_stride, row_factors, pairs,
+                                  strips + 2 * kStrip * pairs * s, strip_factors + s, out + kStrip * s,
+                                  out_stride);
+    for (; s < n_strips; ++s)
+        short_strips_avx512<1, 1>(rows, n_rows, row_stride, row_factors, pairs,
+                                  strips + 2 * kStrip * pairs * s, strip_factors + s, out + kStrip * s,
+                                  out_stride);
 }
 
 INLAY_AVX2 inline std::size_t extend_avx2(const float* norms, const float* products, std::size_t entries,

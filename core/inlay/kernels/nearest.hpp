@@ -1,5 +1,5 @@
-// The inner loops of k-means beside its matrix products: which centre is nearest and whether that is in doubt,
-// and how near a row is to new centres.
+// The inner loops of k-means beside its matrix products: which centre is nearest and whether that is in
+// doubt, and how near a row is to new centres.
 //
 // Both work in 16 fixed lanes, in one order and without fused operations, so that every CPU decides alike.
 #pragma once
@@ -83,13 +83,13 @@ INLAY_INLINE void approach_body(const float* centre, const float* rows, std::siz
     }
 }
 
-#define INLAY_NEAREST_LEVEL(TARGET, SUFFIX)                                                                 \
-    TARGET inline Least two_least_##SUFFIX(const float* scores, const float* offsets, std::size_t n) {      \
-        return two_least_body(scores, offsets, n);                                                          \
-    }                                                                                                       \
-    TARGET inline void approach_##SUFFIX(const float* centre, const float* rows, std::size_t n,             \
-                                         std::size_t dim, float* least) {                                   \
-        approach_body(centre, rows, n, dim, least);                                                         \
+#define INLAY_NEAREST_LEVEL(TARGET, SUFFIX)                                                            \
+    TARGET inline Least two_least_##SUFFIX(const float* scores, const float* offsets, std::size_t n) { \
+        return two_least_body(scores, offsets, n);                                                     \
+    }                                                                                                  \
+    TARGET inline void approach_##SUFFIX(const float* centre, const float* rows, std::size_t n,        \
+                                         std::size_t dim, float* least) {                              \
+        approach_body(centre, rows, n, dim, least);                                                    \
     }
 
 INLAY_NEAREST_LEVEL(, scalar)

@@ -121,8 +121,7 @@ INLAY_AVX2 inline void finish_avx2(const std::uint32_t* sums, const std::uint8_t
                                    float* out) {
     for (std::size_t i = 0; i < kRows; i += 8) {
         const __m256 sum = _mm256_cvtepi32_ps(fastscan::load_avx2(sums + i));
-        __m256 score =
-            _mm256_add_ps(_mm256_mul_ps(_mm256_set1_ps(line.step), sum), _mm256_set1_ps(line.low));
+        __m256 score = _mm256_add_ps(_mm256_mul_ps(_mm256_set1_ps(line.step), sum), _mm256_set1_ps(line.low));
         if (norms != nullptr) {
             const __m256 norm = _mm256_cvtepi32_ps(
                 _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(norms + i))));
@@ -139,14 +138,14 @@ INLAY_AVX2 INLAY_INLINE __m256i quarter_avx2(__m256i low, __m256i bit4, __m256i 
     __m256i found[4];
 #pragma GCC unroll 4
     for (int q = 0; q < 4; ++q)
-        found[q] = _mm256_shuffle_epi8(
-            _mm256_broadcastsi128_si256(fastscan::load_half_avx2(table + 16 * q)), low);
+        found[q] =
+            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(fastscan::load_half_avx2(table + 16 * q)), low);
     return _mm256_blendv_epi8(_mm256_blendv_epi8(found[0], found[1], bit4),
                               _mm256_blendv_epi8(found[2], found[3], bit4), bit5);
 }
 
-INLAY_AVX2 inline void sums256_avx2(const std::uint8_t* block, const Shape& shape,
-                                    const std::uint8_t* tables, std::uint32_t* sums) {
+INLAY_AVX2 inline void sums256_avx2(const std::uint8_t* block, const Shape& shape, const std::uint8_t* tables,
+                                    std::uint32_t* sums) {
     for (std::size_t half = 0; half < 2; ++half) {
         __m256i total[4];
         total[0] = total[1] = total[2] = total[3] = _mm256_setzero_si256();
@@ -223,8 +222,8 @@ INLAY_AVX512 INLAY_INLINE void scan256_blocks(const std::uint8_t* blocks, const 
                 const __m512i upper = _mm512_permutex2var_epi8(t2, code, t3);
                 const __m512i bytes = _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), lower, upper);
                 sum[b][0] = _mm512_add_epi16(sum[b][0], bytes);
-                sum[b][1] = _mm512_add_epi16(sum[b][1],
-                                             _mm512_maddubs_epi16(bytes, _mm512_set1_epi16(0x100)));
+                sum[b][1] =
+                    _mm512_add_epi16(sum[b][1], _mm512_maddubs_epi16(bytes, _mm512_set1_epi16(0x100)));
             }
         }
 #pragma GCC unroll 4

@@ -6,7 +6,7 @@ Like the functions of table.pyx, these exist for tests and measurements, and che
 import numpy as np
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int16_t, uint8_t
 from libcpp.vector cimport vector
 
 from .table cimport Kernels, Line, Shape, Step, at, get_code, kStageRows, kStrip, put_code, stage_bytes
@@ -15,10 +15,12 @@ from .table cimport Kernels, Line, Shape, Step, at, get_code, kStageRows, kStrip
 def pack_stages(const uint8_t[:, ::1] codes, norms=None, int bits=8):
     """Return the blocks (n_blocks, bytes) of codes (n, stages) and of norms (n,) if there are any."""
     cdef Py_ssize_t n = codes.shape[0], stages = codes.shape[1], row, stage
-    cdef size_t size = stage_bytes(bits, stages)
+    cdef size_t size = stage_bytes(bits, stages), stride = size
     if bits not in (4, 8) or (norms is not None and len(norms) != n):
         raise ValueError("codes have 4 or 8 bits, and there are norms for all rows or for none")
-    blocks = np.zeros(((n + kStageRows - 1) // kStageRows, size + (kStageRows if norms is not None else 0)), np.uint8)
+    if norms is not None:
+        stride += kStageRows
+    blocks = np.zeros(((n + kStageRows - 1) // kStageRows, stride), np.uint8)
     cdef uint8_t[:, ::1] view = blocks
     for row in range(n):
         for stage in range(stages):
@@ -83,6 +85,26 @@ def products(const float[:, ::1] rows, const float[:, :, ::1] strips, level=None
         at(level).products(
             &rows[0, 0], rows.shape[0], rows.shape[1], rows.shape[1], &strips[0, 0, 0], strips.shape[0],
             &view[0, 0], out.shape[1],
+        )
+    return out
+
+
+def short_products(
+    const int16_t[:, ::1] rows, const float[::1] row_factors, const int16_t[:, :, ::1] strips,
+    const float[::1] strip_factors, Py_ssize_t dim, level=None
+):
+    """Return the products (n, 16 n_strips) of rows (n, dim or more) and strips (n_strips, pairs, 32)."""
+    cdef Py_ssize_t pairs = (dim + 1) // 2
+    if rows.shape[1] < 2 * pairs or strips.shape[1] != pairs or strips.shape[2] != 2 * kStrip or (
+        row_factors.shape[0] != rows.shape[0] or strip_factors.shape[0] != strips.shape[0]
+    ):
+        raise ValueError("the rows and the strips do not fit each other")
+    out = np.empty((rows.shape[0], kStrip * strips.shape[0]), np.float32)
+    cdef float[:, ::1] view = out
+    if out.size:
+        at(level).short_products(
+            &rows[0, 0], rows.shape[0], rows.shape[1], &row_factors[0], dim, &strips[0, 0, 0],
+            &strip_factors[0], strips.shape[0], &view[0, 0], out.shape[1],
         )
     return out
 

@@ -49,6 +49,7 @@ struct Kernels {
     lookup::QuantiseTables quantise_tables;
     stages::Scan stages16, stages256;
     additive::Products products;
+    additive::ShortProducts short_products;
     additive::Extend extend;
     front::Extreme least, greatest;
     topk::Collect collect;
@@ -73,15 +74,17 @@ struct Kernels {
     signmag::scores_##SUFFIX<2>, signmag::scores_##SUFFIX<4>, signmag::hamming_##PLAIN, \
         digits::measure_##PLAIN, digits::digits_##PLAIN<2>, digits::digits_##PLAIN<4>,  \
         rabitq::subtract_##PLAIN, rabitq::fit_##PLAIN, rabitq::code_##PLAIN, rabitq::assign_##PLAIN
-#define INLAY_FASTSCAN(SUFFIX, TABLES)                                                           \
-    fastscan::sums32_##SUFFIX, fastscan::sums64_##SUFFIX, lookup::estimates_##SUFFIX,                   \
+#define INLAY_FASTSCAN(SUFFIX, TABLES)                                                \
+    fastscan::sums32_##SUFFIX, fastscan::sums64_##SUFFIX, lookup::estimates_##SUFFIX, \
         lookup::subset_tables_##TABLES, lookup::quantise_tables_##TABLES
 #define INLAY_FRONT(SUFFIX) front::extreme_##SUFFIX<true>, front::extreme_##SUFFIX<false>
-// Scans of codes in stages: how 64 sums are made of 32 by 32 codes of 4 bits and of 64 codes of 8, and finished.
-#define INLAY_STAGES(HALF, WHOLE, FINISH)                                                 \
-    stages::scan<stages::sums16<fastscan::sums32_##HALF>, stages::finish_##FINISH>,       \
+// Scans of codes in stages: how 64 sums are made of 32 by 32 codes of 4 bits and of 64 codes of 8, and
+// finished.
+#define INLAY_STAGES(HALF, WHOLE, FINISH)                                           \
+    stages::scan<stages::sums16<fastscan::sums32_##HALF>, stages::finish_##FINISH>, \
         stages::scan<stages::sums256_##WHOLE, stages::finish_##FINISH>
-#define INLAY_ADDITIVE(SUFFIX) additive::products_##SUFFIX, additive::extend_##SUFFIX
+#define INLAY_ADDITIVE(SUFFIX) \
+    additive::products_##SUFFIX, additive::short_products_##SUFFIX, additive::extend_##SUFFIX
 #define INLAY_NEAREST(PLAIN) nearest::two_least_##PLAIN, nearest::approach_##PLAIN
 // The four products, then the four scans made of them.
 #define INLAY_DOTS(ONE4, EIGHT4, ONE8, EIGHT8, ESTIMATE)                              \
@@ -143,7 +146,7 @@ inline constexpr Kernels kAvx512Kernels = {
     lorann::scan_avx512<8, 1>,
     lorann::scan_avx512<8, 8>,
     INLAY_SIGNMAG(avx512, avx512),
-    INLAY_FASTSCAN(avx512, avx2),
+    INLAY_FASTSCAN(avx512, avx512),
     stages::scan<stages::sums16<fastscan::sums32_avx512>, stages::finish_avx512>,
     stages::scan256_avx512,
     INLAY_ADDITIVE(avx512),

@@ -1,7 +1,7 @@
 """The kernels as other Cython modules see them: `active()` is the table of the level in use."""
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "kernels/float32.hpp" namespace "inlay::float32" nogil:
@@ -151,6 +151,7 @@ cdef extern from "kernels/stages.hpp" namespace "inlay::stages" nogil:
 cdef extern from "kernels/additive.hpp" namespace "inlay::additive" nogil:
     enum:
         kStrip
+    float kWhole
     struct Step:
         float score
         uint32_t parent
@@ -314,6 +315,11 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
         void (*products)(
             const float* rows, size_t n_rows, size_t row_stride, size_t dim, const float* strips,
             size_t n_strips, float* out, size_t out_stride
+        ) noexcept nogil
+        void (*short_products)(
+            const int16_t* rows, size_t n_rows, size_t row_stride, const float* row_factors, size_t dim,
+            const int16_t* strips, const float* strip_factors, size_t n_strips, float* out,
+            size_t out_stride
         ) noexcept nogil
         size_t (*extend)(
             const float* norms, const float* products, size_t entries, const float* scores,

@@ -68,12 +68,12 @@ def test_contradicting_what_is_stored_is_an_error(contents: Contents, spoken: An
         assert contents(store) == {"a": ("1 0", {}, [1.0, 0.0])}
 
 
-def test_a_collection_opens_under_its_own_name_only(contents: Contents, spoken: Any, tmp_path: Path) -> None:
+def test_a_folder_holds_collections_by_name(contents: Contents, spoken: Any, tmp_path: Path) -> None:
     with InlayVectorStore(spoken, tmp_path / "store", collection="notes") as store:
         store.add_texts(["1 0"], ids=["a"])
         store.save_local(tmp_path)
-    with pytest.raises(ValueError, match="notes"):
-        InlayVectorStore(spoken, tmp_path / "store")
+    with InlayVectorStore(spoken, tmp_path / "store") as store:
+        assert contents(store) == {}
     with InlayVectorStore(spoken, tmp_path / "store", collection="notes", read_only=True) as store:
         assert store.collection.name == "notes"
     loaded = InlayVectorStore.load_local(tmp_path, spoken, collection="notes")

@@ -343,7 +343,7 @@ def test_km_refuses_what_has_no_meaning():
         inlay.KMeans(3).predict([[1.0]])
     clusters = inlay.KMeans(2)
     for wrong in (np.zeros((0, 3)), np.zeros((3, 0)), [[1.0, np.nan]], np.zeros(3)):
-        with pytest.raises(ValueError, match="row|shape"):
+        with pytest.raises(ValueError, match=r"row|shape"):
             clusters.fit(wrong)
     clusters.fit(np.eye(3))
     with pytest.raises(ValueError, match="dimensions"):

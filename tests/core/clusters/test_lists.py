@@ -8,7 +8,7 @@ from inlay.clusters.lists import Lists
 
 
 class Model:
-    """Lists as Python has them, of rows named by numbers that never change, and a table that lies by place."""
+    """Lists as Python has them, of rows whose numbers never change, and a table that lies by place."""
 
     def __init__(self, n_lists, page):
         self.lists = Lists(n_lists, page)
@@ -95,7 +95,10 @@ def reread(lists, **changed):
 
 
 changes = st.lists(
-    st.tuples(st.sampled_from(("append", "append", "remove", "truncate", "compact", "restore")), st.integers(0, 2**32 - 1)),
+    st.tuples(
+        st.sampled_from(("append", "append", "remove", "truncate", "compact", "restore")),
+        st.integers(0, 2**32 - 1),
+    ),
     max_size=12,
 )
 

@@ -30,7 +30,10 @@ def test_two_least_are_the_first_of_a_stable_sort(level, n, k, few, seed):
 
 @levels
 @given(
-    n=st.sampled_from((0, 1, 33)), k=st.integers(0, 3), dim=st.sampled_from((1, 7, 16, 63, 65, 1000)), seed=seeds
+    n=st.sampled_from((0, 1, 33)),
+    k=st.integers(0, 3),
+    dim=st.sampled_from((1, 7, 16, 63, 65, 1000)),
+    seed=seeds,
 )
 def test_approach_is_the_least_squared_distance_and_the_same_at_every_level(level, n, k, dim, seed):
     rng = np.random.default_rng(seed)

@@ -1,5 +1,7 @@
 """Codes in stages: PQ and RVQ keep one contract, and what each of them promises besides."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -164,13 +166,15 @@ def test_tables_and_residuals_give_equal_codes(beam, bits, stages):
     codec = RVQCodec(DIM, True, stages, bits, beam)
     codec.train(ROWS)
     rows = drawn(200, seed=9)
-    codes = codec.encode(rows).get(np.arange(200))[0] if False else codec.encode(rows)
+    codes = codec.encode(rows)
     y = codec.basis.apply(rows)
     wanted, errors = reference.beam_search(y, [codec.books.get(stage) for stage in range(stages)], beam)
     found = codes.get(np.arange(200))[0]
     assert (found == wanted).all(axis=1).mean() >= 0.995
     np.testing.assert_allclose(codec.errors(rows), errors, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(np.square(rows - codec.decode(codes)).sum(axis=1), errors, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(
+        np.square(rows - codec.decode(codes)).sum(axis=1), errors, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_a_code_depends_on_its_row_alone(codec):
@@ -221,7 +225,7 @@ def test_errors_fall_with_stages_and_with_the_beam():
     for beam in (1, 2, 5, 8, 16):
         codec.beam = beam
         errors.append(float(codec.errors(held).mean()))
-    assert all(b <= a * 1.002 for a, b in zip(errors, errors[1:], strict=False))
+    assert all(b <= a * 1.002 for a, b in itertools.pairwise(errors))
     assert errors[2] < 0.98 * errors[0]
     codes = codec.encode(rows).get(np.arange(len(rows)))[0]
     for stage in range(2, 6):
@@ -309,7 +313,9 @@ def test_conjugate_gradients_solve_what_elimination_solves(coded):
 # Awkward rows
 
 
-@pytest.mark.parametrize("make", [lambda dim: PQCodec(dim, True, 5, 4), lambda dim: RVQCodec(dim, True, 2, 4)])
+@pytest.mark.parametrize(
+    "make", [lambda dim: PQCodec(dim, True, 5, 4), lambda dim: RVQCodec(dim, True, 2, 4)]
+)
 @pytest.mark.parametrize("dim", [1, 3, 63, 1000])
 def test_any_number_of_dimensions(make, dim):
     rows = np.random.default_rng(0).standard_normal((40, dim)).astype(np.float32)

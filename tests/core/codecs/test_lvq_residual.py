@@ -29,14 +29,11 @@ def whole(scores, queries, origins, squared_l2):
 @metrics
 @rotations
 def test_last_scores_are_those_of_origin_and_decoded_rest(form, squared_l2, seed, rng):
-    rows, origins, codec, codes = made(form, squared_l2, seed, rng)
+    _, origins, codec, codes = made(form, squared_l2, seed, rng)
     queries = rng.standard_normal((4, 33), np.float32)
     found = whole(last_scores(codec, codes, queries), queries, origins, squared_l2)
     held = origins + codec.decode(codes).astype(np.float64)
-    if squared_l2:
-        expected = np.square(queries[:, None] - held).sum(axis=2)
-    else:
-        expected = -(queries @ held.T)
+    expected = np.square(queries[:, None] - held).sum(axis=2) if squared_l2 else -(queries @ held.T)
     # With one level they are unbiased estimates instead.
     near = 1e-4 if codec.residual_bits else {4: 0.15, 8: 0.01}[codec.bits]
     np.testing.assert_allclose(found, expected, atol=near * np.abs(expected).max())

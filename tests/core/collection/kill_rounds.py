@@ -30,7 +30,7 @@ from inlay.collection import collection as writing
 NAMES = 600
 DIM = 12
 CHUNK = 64  # small, so that calls of several chunks are broken off between them
-OPEN: dict[str, Any] = {"metric": "l2", "dim": DIM}
+OPEN: dict[str, Any] = {"metric": "l2", "dim": DIM, "full_text": True}
 
 
 def vector(version: int) -> list[float]:
@@ -160,6 +160,8 @@ def check(folder: Path, model: dict[str, int], pending: dict[str, Any]) -> None:
         if names:
             assert len(collection.search(vector(0), NAMES)) == len(model)
             assert collection.count({"version": {"$gte": 0}}) == len(model)
+        worded = {hit.id for hit in collection.search_text("text", NAMES)}
+        assert worded == {name for name, version in model.items() if contents(version)[0]}
 
 
 def rounds(folder: Path, n: int, seed: int, index: str) -> int:

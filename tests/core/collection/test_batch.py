@@ -21,6 +21,15 @@ def test_vectors_of_every_real_type_are_taken(dtype):
         np.testing.assert_array_equal(batch.vectors, ROWS)
 
 
+def test_long_lists_are_taken_as_short_ones_are():
+    rows = [[float(i), 0.5, -1.0] for i in range(1203)]
+    np.testing.assert_array_equal(check(rows, None, None, None, None).vectors, np.array(rows, np.float32))
+    for wrong in ([*rows, [1.0]], [[1.0], *rows], [*rows[:600], 5.0, *rows[600:]]):
+        for dim in (None, 3):
+            with pytest.raises(ValueError, match="vectors"):
+                check(wrong, None, None, None, dim)
+
+
 def test_generators_are_not_needed_but_any_sequence_is_taken():
     batch = check(tuple(map(tuple, ROWS)), ("a", "b", "c"), ("x", "", "é"), ({}, {"k": 1}, {}), None)
     assert batch.ids == ["a", "b", "c"]

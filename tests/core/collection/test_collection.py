@@ -242,6 +242,72 @@ def test_delete_without_a_word_about_what_is_an_error(filled):
     assert len(filled) == 50
 
 
+def test_metadata_change_and_nothing_else_does(filled, documents):
+    before = filled.get()
+    assert filled.update_metadata(["id2", "nobody", "id0"], {"word": "new", "more": [1]}) == 2
+    after = filled.get()
+    assert [record.id for record in after] == [record.id for record in before]
+    assert after[0].metadata == {**before[0].metadata, "word": "new", "more": [1]}
+    assert after[1] == before[1]
+    assert after[0].text == before[0].text
+    np.testing.assert_array_equal(filled.vectors(["id0"])[0], documents(1)["vectors"][0])
+    assert filled.count({"word": "new"}) == 2
+    assert [
+        hit.id for hit in filled.search(documents(1)["vectors"][0], 1, filter={"more": {"$contains": 1}})
+    ] == ["id0"]
+
+
+def test_metadata_change_by_filter_and_whole(filled):
+    many = filled.count({"word": "cat"})
+    assert filled.update_metadata(None, {"n": "x"}, filter={"word": "cat"}, replace=True) == many
+    assert filled.count({"word": "cat"}) == 0
+    assert {str(record.metadata) for record in filled.get(filter={"n": "x"})} == {"{'n': 'x'}"}
+    assert filled.update_metadata(["id0"], {"y": 1}, filter={"n": "x"}) == 0
+    assert filled.update_metadata([], {"y": 1}) == 0
+    everything = len(filled)
+    assert filled.update_metadata(None, {"z": 1}, filter={}) == everything == filled.count({"z": 1})
+
+
+@pytest.mark.parametrize(
+    ("ids", "patch", "options", "error"),
+    [
+        (None, {"a": 1}, {}, ValueError),
+        (["id0"], {"a": object()}, {}, TypeError),
+        (["id0"], "a", {}, TypeError),
+        ("id0", {"a": 1}, {}, TypeError),
+        (["id0"], {"a": 1}, {"filter": {"$x": 1}}, ValueError),
+    ],
+)
+def test_metadata_that_cannot_be_stored_change_nothing(filled, ids, patch, options, error):
+    before = filled.get()
+    with pytest.raises(error):
+        filled.update_metadata(ids, patch, **options)
+    assert filled.get() == before
+
+
+def test_changed_metadata_are_durable_and_followed(opened, documents, tmp_path):
+    with opened(tmp_path / "c") as writer:
+        writer.add(**documents(5))
+        reader = opened(tmp_path / "c", read_only=True)
+        assert reader.count({"word": "new"}) == 0
+        writer.update_metadata(["id1"], {"word": "new"})
+        assert reader.count({"word": "new"}) == 1
+        with pytest.raises(PermissionError):
+            reader.update_metadata(["id1"], {"word": "x"})
+    assert [record.id for record in opened(tmp_path / "c").get(filter={"word": "new"})] == ["id1"]
+
+
+@pytest.mark.parametrize("filter", [None, {"n": {"$lt": 3}}, lambda m: m["n"] < 3])
+def test_a_search_may_be_among_some_ids(filled, documents, filter):
+    (query,) = documents(1)["vectors"]
+    names = ["id7", "id1", "nobody", "id2", "id1"]
+    wanted = {"id1", "id2"} if filter else {"id1", "id2", "id7"}
+    assert {hit.id for hit in filled.search(query, 10, ids=names, filter=filter)} == wanted
+    assert {hit.id for hit in filled.search_batch([query], 10, ids=names, filter=filter)[0]} == wanted
+    assert {hit.id for hit in filled.mmr(query, 10, ids=names, filter=filter)} == wanted
+    assert filled.search(query, ids=[], filter=filter) == []
+
+
 def test_clear_removes_all_and_keeps_what_the_collection_is(filled, documents):
     filled.clear()
     assert (len(filled), filled.dim, filled.metric, list(filled)) == (0, 8, "l2", [])

@@ -24,6 +24,10 @@ conditions = st.one_of(
     st.tuples(st.sampled_from(["$in", "$nin"]), st.lists(operands, max_size=4)),
     st.tuples(st.just("$between"), st.lists(operands, min_size=2, max_size=2)),
     st.tuples(st.just("$exists"), st.booleans()),
+    st.tuples(
+        st.sampled_from(["$text_match", "$text_match_insensitive"]),
+        st.one_of(values.unicode_text, st.sampled_from(["a", "AB", "é", "K", "k", "*"])),
+    ),
 )
 leaves = st.dictionaries(filter_keys, st.lists(conditions, min_size=1, max_size=2).map(dict), max_size=2)
 trees = st.recursive(
@@ -72,6 +76,8 @@ def by_definition(documents, filter):
 @example([{"a": 2**64}, {"a": 2.0**64}], {"a": 2.0**64})
 @example([{"a": "x\0y"}, {"a": "x"}], {"a": {"$gte": "x"}})
 @example([{"a": "*"}, {"a": "b"}, {"a": ["*"]}], {"a": {"$contains": "*"}})
+@example([{"a": "xAb"}, {"a": "b\0AB"}, {"a": ["ab"]}, {"a": 5}], {"a": {"$text_match_insensitive": "aB"}})
+@example([{"a": "K"}, {"a": "İé"}, {"a": "É"}], {"a": {"$text_match_insensitive": "k"}})
 def test_sql_selects_what_the_reference_matches(documents, filter):
     assert by_sql(documents, filter)[0] == by_definition(documents, filter)
 

@@ -2,11 +2,13 @@ import os
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from inlay import FormatError
 from inlay.collection import Collection
-from inlay.collection.database import DATABASE
+from inlay.collection.database import DATABASE, create
+from inlay.collection.records import State
 
 
 def test_a_new_collection_has_defaults(opened, place):
@@ -30,9 +32,7 @@ def test_what_is_stored_is_what_counts(opened, tmp_path):
             assert (collection.dim, collection.metric, collection.index) == (3, "ip", "LVQ8")
 
 
-@pytest.mark.parametrize(
-    "other", [{"dim": 4}, {"metric": "l2"}, {"index": "Flat"}, {"index": "auto"}, {"collection": "yours"}]
-)
+@pytest.mark.parametrize("other", [{"dim": 4}, {"metric": "l2"}, {"index": "Flat"}, {"index": "auto"}])
 def test_what_contradicts_is_an_error(opened, tmp_path, other):
     options = {"dim": 3, "metric": "ip", "index": "LVQ8", "collection": "mine"}
     opened(tmp_path / "c", **options).close()
@@ -43,6 +43,57 @@ def test_what_contradicts_is_an_error(opened, tmp_path, other):
         ):
             Collection.open(tmp_path / "c", **{**options, **other}, read_only=read_only)
     opened(tmp_path / "c", **options)  # the lock was given back
+
+
+# Several in one folder
+
+
+def test_a_folder_holds_any_number_of_collections(opened, tmp_path):
+    names = ["default", "notes", "..", ".", "a/b", "ünï c%2Fd", "collections", "*"]
+    for i, name in enumerate(names):
+        opened(tmp_path / "c", collection=name).add(np.full((1, 3 + i), 1.0), ids=[name])  # all are open
+    assert Collection.names(tmp_path / "c") == sorted(names)
+    assert os.listdir(tmp_path) == ["c"]
+    for i, name in enumerate(names):
+        reader = opened(tmp_path / "c", collection=name, read_only=True)
+        assert [record.id for record in reader] == [name]
+        assert (reader.name, reader.dim, reader.path) == (name, 3 + i, str(tmp_path / "c"))
+    with pytest.raises(FileNotFoundError):
+        opened(tmp_path / "c", collection="other", read_only=True)
+    with pytest.raises(BlockingIOError):
+        opened(tmp_path / "c", collection="notes")
+
+
+def test_others_need_no_default(opened, tmp_path):
+    opened(tmp_path / "c", collection="notes").close()
+    assert Collection.names(tmp_path / "c") == ["notes"]
+    opened(tmp_path / "c").close()
+    assert Collection.names(tmp_path / "c") == ["default", "notes"]
+    assert Collection.names(tmp_path / "nowhere") == []
+
+
+def test_a_collection_with_a_name_that_an_older_inlay_made_is_where_it_was(opened, tmp_path):
+    create_in = tmp_path / "c"
+    create_in.mkdir()
+    create(create_in / DATABASE, State("mine", "l2", "auto", 3))
+    collection = opened(create_in, collection="mine")
+    assert collection.metric == "l2"
+    opened(create_in).close()
+    assert Collection.names(create_in) == ["default", "mine"]
+    assert (create_in / "collections" / "default").is_dir()
+
+
+def test_a_name_that_no_folder_can_have_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="too long"):
+        Collection.open(tmp_path / "c", collection="x" * 201)
+
+
+def test_a_copy_never_replaces_a_folder_of_several(opened, tmp_path):
+    source = opened(tmp_path / "source")
+    opened(tmp_path / "c").close()
+    opened(tmp_path / "c", collection="notes").close()
+    with pytest.raises(FileExistsError, match="further collections"):
+        source.copy_to(tmp_path / "c")
 
 
 def test_the_dimension_may_come_later(opened, tmp_path):

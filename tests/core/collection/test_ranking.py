@@ -129,7 +129,10 @@ def test_a_walk_finds_the_nearest_that_are_accepted_and_asks_as_little_as_it_can
                     asked.append(row)
                     yield row % share == 0
 
-            scored, found = walk(seen, query, k, accepts, {})
+            def rank(limit, seen=seen, query=query):
+                return nearest(seen, query[None], limit)[0]
+
+            scored, found = walk(rank, k, accepts)
             wanted = [row for row in ranked.tolist() if row % share == 0][:k]
             assert found.tolist() == wanted
             assert len(set(asked)) == len(asked)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from inlay.collection import Collection
-from inlay.collection.store import CHUNK
+from inlay.collection.store import CHUNK, Store
 from inlay.collection.vectors import FileVectors
 
 
@@ -274,6 +274,26 @@ def test_a_compaction_just_before_a_reader_opens_its_files_is_no_error(
 
     monkeypatch.setattr(FileVectors, "__init__", late)
     assert len(opened(place, read_only=True)) == 7
+
+
+def test_a_compaction_just_before_a_reader_maps_more_is_no_error(monkeypatch, opened, documents, tmp_path):
+    writer = opened(tmp_path / "c")
+    everything = documents(40)
+    writer.add(**{name: values[:10] for name, values in everything.items()})
+    reader = opened(tmp_path / "c", read_only=True)
+    assert len(reader.search(everything["vectors"][0], 50)) == 10
+    writer.add(**{name: values[10:] for name, values in everything.items()})
+    catch_up = Store._catch_up
+
+    def late(store, pinned):
+        monkeypatch.setattr(Store, "_catch_up", catch_up)
+        monkeypatch.setattr("inlay.collection.upkeep._WASTE_ROWS", 2)
+        writer.delete(everything["ids"][:20])
+        assert not (tmp_path / "c" / "vectors-0.f32").exists()
+        catch_up(store, pinned)
+
+    monkeypatch.setattr(Store, "_catch_up", late)
+    assert len(reader.search(everything["vectors"][0], 50)) == 20
 
 
 def test_several_threads_of_a_reader_follow_together(opened, documents, tmp_path):

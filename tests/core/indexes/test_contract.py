@@ -403,7 +403,7 @@ def test_every_spec_of_the_contract_is_known():
     assert set(SPECS) <= tested
     for spec in tested:
         assert inlay.from_spec(spec, 4).spec == spec
-    for unknown in ("", "flat", "LVQ", "LVQ5", "LVQ8x4", "LVQ4x8 ", " Flat", "Flat,Flat", "LVQ4x8x8"):
+    for unknown in ("", "flat", "LVQ", "LVQ5", "LVQ8x2", "LVQ4x8 ", " Flat", "Flat,Flat", "LVQ4x8x8"):
         with pytest.raises(ValueError, match="unknown index spec"):
             inlay.from_spec(unknown, 4)
     for wrong in (None, 4, b"Flat"):

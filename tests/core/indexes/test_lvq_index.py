@@ -61,8 +61,8 @@ def test_a_spec_stands_for_its_bits(spec):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"bits": 5}, ValueError, "4, 8, 4x4, 4x8, 8x8 bits, not 5x8"),
-        ({"bits": 8, "residual_bits": 4}, ValueError, "not 8x4"),
+        ({"bits": 5}, ValueError, "4, 8, 4x4, 4x8, 8x4, 8x8 bits, not 5x8"),
+        ({"bits": 8, "residual_bits": 2}, ValueError, "not 8x2"),
         ({"bits": 2**40}, ValueError, f"not {2**40}x8"),
         ({"bits": 4.0}, TypeError, "bits must be an integer"),
         ({"residual_bits": -1}, ValueError, "residual_bits must be at least 0"),

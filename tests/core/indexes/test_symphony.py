@@ -40,7 +40,7 @@ def made(rows, metric="l2", **options):
 def common():
     """5,000 x 128 in 64 blobs of 0.7: rows, queries, their ten nearest, and indexes of them by `vectors`."""
     rows, queries = blobs(5000, 128)
-    indexes = {vectors: made(rows, vectors=vectors) for vectors in ("lvq8", "lvq8x8", "float32")}
+    indexes = {vectors: made(rows, vectors=vectors) for vectors in ("lvq8", "lvq8x4", "lvq8x8", "float32")}
     return rows, queries, nearest(rows, queries, 10), indexes
 
 
@@ -82,6 +82,7 @@ def test_eight_bits_find_nearly_what_all_bits_do(common):
     _, queries, truth, indexes = common
     exact = recall(indexes["float32"], queries, truth, ef=64)
     assert recall(indexes["lvq8"], queries, truth, ef=64) >= exact - 0.015
+    assert recall(indexes["lvq8x4"], queries, truth, ef=128) >= exact - 0.003
     assert recall(indexes["lvq8x8"], queries, truth, ef=256) >= (
         recall(indexes["float32"], queries, truth, ef=256) - 0.001
     )
@@ -125,6 +126,21 @@ def test_tight_clusters():
     index = made(rows, vectors="float32")
     assert index.check() == []
     assert recall(index, queries, truth, ef=64, rerank=64) >= 0.99
+
+
+def test_more_effort_finds_rows_that_only_a_detour_leads_to():
+    """Few topics of many in a row: where estimates leave no doubt, walks of any width would end at 0.98."""
+    rng = np.random.default_rng(1)
+    shares = np.arange(1, 1001) ** -0.6
+    weights = np.zeros((5200, 1000), np.float32)
+    for row in weights:
+        row[rng.choice(1000, 6, replace=False, p=shares / shares.sum())] = rng.exponential(size=6)
+    x = lengths_one(weights @ rng.standard_normal((1000, 256)).astype(np.float32))
+    rows, queries = x[200:], x[:200]
+    index = made(rows, "ip")
+    truth = nearest(rows, queries, 10)
+    assert recall(index, queries, truth, ef=64) >= 0.965
+    assert recall(index, queries, truth, ef=160) >= 0.988
 
 
 def test_a_sphere_without_any_structure():
@@ -215,6 +231,19 @@ def test_with_a_beam_of_all_rows_the_nearest_that_are_known_come_back(vectors):
         np.testing.assert_allclose(distances, best, rtol=1e-4, atol=1e-4)
 
 
+def test_modes_are_efforts_by_name(common):
+    _, queries, truth, indexes = common
+    index = indexes["float32"]
+    for mode, same in [("fastscan", {"rerank": 0}), ("rerank", {})]:
+        for found, wanted in zip(
+            index.search(queries, 10, mode=mode), index.search(queries, 10, **same), strict=True
+        ):
+            np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(index.search(queries, 10, mode="flat_exact")[1], truth)
+    with pytest.raises(ValueError, match="mode must be one of fastscan, rerank, flat_exact, not 'exact'"):
+        index.search(queries, 10, mode="exact")
+
+
 @pytest.mark.parametrize("n", [0, 1, 2, 31, 32, 33, 64, 65])
 @pytest.mark.parametrize("options", [{}, {"degree": 64}, {"code": "pq4"}, {"code": "rabitq8"}], ids=str)
 def test_few_rows(n, options):
@@ -278,7 +307,7 @@ def test_options_that_are_refused():
         ({"code": "x"}, "code must be None or one of rabitq1, .*, pq4, not 'x'"),
         ({"code": "rabitq9"}, "code must be None or one of"),
         ({"code": 1}, "code must be None or one of"),
-        ({"vectors": "y"}, "vectors must be None or one of lvq8, lvq8x8, float16, float32, not 'y'"),
+        ({"vectors": "y"}, "vectors must be None or one of lvq8, lvq8x4, lvq8x8, float16, float32, not 'y'"),
         ({"ef_construction": 0}, "ef_construction must be"),
     ):
         with pytest.raises(ValueError, match=said):

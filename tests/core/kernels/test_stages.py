@@ -68,7 +68,9 @@ def test_each_code_has_its_own_entry(level, bits):
         codes = np.full((64, 2), code, np.uint8)
         found = stages.scan_stages(stages.pack_stages(codes, None, bits), 2, tables, level=level)
         assert (found == size - 1).all()
-        assert (stages.scan_stages(stages.pack_stages(codes, None, bits), 2, tables[:1], level=level) == code).all()
+        assert (
+            stages.scan_stages(stages.pack_stages(codes, None, bits), 2, tables[:1], level=level) == code
+        ).all()
 
 
 @both_bits
@@ -124,13 +126,35 @@ def test_products_are_the_bits_of_the_definition(level, n, dim, n_strips, seed):
 
 
 @given(
+    n=st.integers(1, 14), dim=st.sampled_from([1, 2, 3, 7, 16, 63, 65, 100]), n_strips=st.integers(1, 18),
+    seed=seeds,
+)  # fmt: skip
+def test_products_of_short_integers_are_the_bits_of_the_definition(level, n, dim, n_strips, seed):
+    rng = np.random.default_rng(seed)
+    # As long as any may be: no sum leaves 32 bits.
+    rows, words = (rng.standard_normal((count, dim)) for count in (n, 16 * n_strips))
+    rows, words = (np.rint(32_700 * a / np.linalg.norm(a, axis=1, keepdims=True)) for a in (rows, words))
+    words[0], rows[0] = np.rint(32_700 * np.sign(words[0]) / np.sqrt(dim)), np.rint(32_700 / np.sqrt(dim))
+    rows, words = (np.pad(a.astype(np.int16), ((0, 0), (0, dim % 2))) for a in (rows, words))
+    factors = [rng.standard_normal(count).astype(np.float32) for count in (n, n_strips)]
+    strips = words.reshape(n_strips, 16, -1, 2).transpose(0, 2, 1, 3).reshape(n_strips, -1, 32)
+    found = stages.short_products(
+        at_page_end(rows), factors[0], at_page_end(np.ascontiguousarray(strips)), factors[1], dim, level
+    )
+    wanted = reference.short_products(rows, words, *factors)
+    np.testing.assert_array_equal(found.view(np.uint32), wanted.view(np.uint32))
+
+
+@given(
     strips=st.sampled_from([1, 2, 4, 5, 16]), parents=st.integers(1, 9), n_cross=st.integers(0, 5),
     room=st.sampled_from([1, 2, 5, 8, 64]), coarse=st.booleans(), seed=seeds,
 )  # fmt: skip
 def test_the_best_ways_on_are_those_of_the_definition(level, strips, parents, n_cross, room, coarse, seed):
     rng = np.random.default_rng(seed)
     entries = 16 * strips
-    arrays = [rng.standard_normal(shape) for shape in (entries, entries, parents, (parents, n_cross, entries))]
+    arrays = [
+        rng.standard_normal(shape) for shape in (entries, entries, parents, (parents, n_cross, entries))
+    ]
     if coarse:  # ties, and numbers that are none
         arrays = [np.round(array) for array in arrays]
         arrays[1][rng.integers(entries, size=3)] = np.nan, np.inf, -np.inf
@@ -148,7 +172,11 @@ def test_the_best_ways_on_are_those_of_the_definition(level, strips, parents, n_
 def test_shapes_that_do_not_fit_never_reach_a_kernel():
     codes, tables, norms, _ = drawn(64, 4, 8, 0)
     blocks = stages.pack_stages(codes)
-    for bad in ((blocks[:, :-1].copy(), tables), (blocks, tables[:, :64].copy()), (blocks, np.vstack([tables] * 2))):
+    for bad in (
+        (blocks[:, :-1].copy(), tables),
+        (blocks, tables[:, :64].copy()),
+        (blocks, np.vstack([tables] * 2)),
+    ):
         with pytest.raises(ValueError, match="do not fit each other"):
             stages.scan_stages(bad[0], 4, bad[1])
     with pytest.raises(ValueError, match="do not fit each other"):
@@ -159,6 +187,11 @@ def test_shapes_that_do_not_fit_never_reach_a_kernel():
         stages.unpack_stages(blocks, 65, 4)
     with pytest.raises(ValueError, match="do not fit each other"):
         stages.products(np.zeros((2, 3), np.float32), np.zeros((1, 4, 16), np.float32))
+    shorts = np.zeros((2, 4), np.int16)
+    with pytest.raises(ValueError, match="do not fit each other"):
+        stages.short_products(
+            shorts, np.zeros(2, np.float32), np.zeros((1, 3, 32), np.int16), np.zeros(1, np.float32), 5
+        )
     zeros = np.zeros(16, np.float32)
     with pytest.raises(ValueError, match="do not fit each other"):
         stages.extend(zeros, zeros[:8], zeros[:1], np.zeros((1, 0, 16), np.float32), 1)

@@ -1,0 +1,16 @@
+import numpy as np
+from numpy.typing import NDArray
+
+F32 = NDArray[np.float32]
+
+class Basis:
+    dim: int
+    rank: int
+    matrix: F32 | None
+    def __init__(self, centre: F32, matrix: NDArray[np.floating] | None = None) -> None: ...
+    @property
+    def centre(self) -> F32: ...
+    @property
+    def nbytes(self) -> int: ...
+    def apply(self, rows: F32) -> F32: ...
+    def invert(self, y: F32) -> F32: ...
