@@ -192,7 +192,7 @@ cdef class LorannCodes(Followed):
         self.tables["firsts"].rows[places], self.tables["steps"].rows[places] = firsts, steps
         put_rows(codes, places, self.tables["codes"].rows, self.bits)
 
-    def put(self, targets, Codes other, sources):
+    def place(self, targets, Codes other, sources):
         """Let the places `targets` hold what is at `sources` in other codes of the same kind."""
         self.own()
         for name, table in self.tables.items():

@@ -104,7 +104,8 @@ def reduced_rank(rows: F64, moments: F64 | None, rank: int) -> F64:
         values, vectors = _leading(root.T @ gram @ root, kept)
         inverse = np.divide(1.0, np.sqrt(values), out=np.zeros(kept), where=values > 0)
         left[:, :kept] = gram @ (root @ vectors * inverse)
-    return left / np.sqrt(max(len(rows), 1))
+    left /= np.sqrt(max(len(rows), 1))
+    return left
 
 
 def coefficients(left: F64, rows: F64, moments: F64 | None) -> tuple[F64, F64]:

@@ -199,7 +199,7 @@ class LorannLists:
 
     def sections(self) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays that a file holds."""
-        arrays = {"directions": self.directions, "queries": self.queries}
+        arrays: dict[str, npt.NDArray[Any]] = {"directions": self.directions, "queries": self.queries}
         arrays |= {"fitted": self.fitted, "late": self.late}
         for prefix, codes, n in (
             ("models.", self.models, self.n_lists),
@@ -272,7 +272,7 @@ class LorannLists:
         return came.T @ came if len(came) > self.models.rank else None
 
     def _fit(self, which: int, decode: Decode) -> None:
-        slots = self.lists.slots_in(which)
+        slots = self.lists.slots_in(which).astype(np.int64)
         places, moments = self.lists.places_of(slots), self._moments(which)
         self._undo.append(self._as_it_is(which, places[slots < self._before]))
         points = self._points(decode(slots))
@@ -285,11 +285,11 @@ class LorannLists:
         model = {name: table.rows[which].copy() for name, table in self.models.tables.items()}
         rows = LorannCodes(self.models.rank, self.models.bits, self.squared_l2)
         rows.resize(-(-len(places) // PAGE) * PAGE)
-        rows.put(np.arange(len(places)), self.codes, places)
+        rows.place(np.arange(len(places)), self.codes, places)
 
         def bring_back() -> None:
             for name, array in model.items():
                 self.models.tables[name].rows[which] = array
-            self.codes.put(places, rows, np.arange(len(places)))
+            self.codes.place(places, rows, np.arange(len(places)))
 
         return bring_back

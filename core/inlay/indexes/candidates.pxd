@@ -14,7 +14,8 @@ cdef struct Outcome:
     void* scan                # Scorer: of the scores that candidates have
     void* last                # Scorer: of those they get; null when the scan's own are the last word
     float least               # no true score lies below
-    size_t k, candidates
+    size_t k
+    size_t wanted             # candidates, be there so many rows or not
     size_t screened           # how many of them `near` leaves for the last scores; 0 for all
     const int64_t* ids        # of slots, for ties and results; null when id = base + slot
     int64_t base

@@ -28,7 +28,7 @@ from ..results cimport put
 # lie behind to be without hope.
 cdef enum:
     LEARNT = 32
-cdef double DEVIATIONS = 2.5
+cdef double DEVIATIONS = 4
 # Candidates that are sent for before they are scored: their rows lie far apart, and one by one each would be
 # waited for.
 cdef enum:
@@ -143,6 +143,8 @@ cdef tuple results(
     search.to.ids = &ids[0] if ids is not None else NULL
     search.to.place_of = NULL
     search.to.centres = NULL
+    search.to.wanted = candidates
+    search.to.screened = 0
     search.n_queries, search.candidates = n, candidates
     search.allowed = &allowed.words[0] if allowed is not None else NULL
     if n:
@@ -235,7 +237,7 @@ cdef void screen(const Outcome* to, Best* best, Heap* nearest, size_t query, int
     # where the candidates' scores, less what they were off by so far, leave the others no chance; but not
     # where all that was found is to be looked at.
     cdef size_t at = 0, first, n, i
-    cdef bint hurries = best.size >= to.candidates
+    cdef bint hurries = best.size >= to.wanted
     cdef uint32_t[8] slots
     cdef float[8] scores
     cdef float shift = (<Scorer>to.scan).shift(query), error

@@ -175,7 +175,7 @@ def search(
     if not n:
         return scores, labels
     placed.into(&job.search.to)
-    job.search.to.screened = screened
+    job.search.to.screened, job.search.to.wanted = screened, candidates
     job.search.to.whole = last is not scan
     job.lists, job.probes, job.n_probes = <void*>placed.lists, &probes[0, 0], probes.shape[1]
     job.search.look, job.search.source = look, &job
