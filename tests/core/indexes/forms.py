@@ -89,9 +89,6 @@ FORMS = (
     Form("LVQ4x8", {"rotation": False}, EVERY_ROW),
     Form("LVQ4x8", {"n_means": 5}, EVERY_ROW),
     Form("LVQ4", {"n_means": 3, "vectors": "float32"}, EVERY_ROW, exact=True),
-    Form("PQ5x4fs", exhaustive=EVERY_ROW, largest=1e14),
-    Form("RVQ4x4", exhaustive=EVERY_ROW, largest=1e14),
-    Form("IVF4,LVQ4x8", exhaustive=EVERY_LIST, listed=True),
     Form("HNSW8", exhaustive=WIDEST, exact=True, walks=True),
     Form("HNSW32,LVQ8", exhaustive=WIDEST, decoded=False, walks=True),
     Form("HNSW8,LVQ4x8", exhaustive=WIDEST, walks=True),
@@ -99,6 +96,9 @@ FORMS = (
     Form("QuIVer8", {"vectors": "float16", "transform": "centred"}, WIDEST, walks=True, largest=6e4),
     Form("QuIVer32", {"vectors": "float32"}, WIDEST, exact=True, walks=True),
     Form("SymQG32", exhaustive=WIDEST, walks=True),
+    Form("PQ5x4fs", exhaustive=EVERY_ROW, largest=1e14),
+    Form("RVQ4x4", exhaustive=EVERY_ROW, largest=1e14),
+    Form("IVF4,LVQ4x8", exhaustive=EVERY_LIST, listed=True),
     Form("LoRANN8", {"vectors": "lvq8x8"}, EVERY_LIST, listed=True),
 )
 
