@@ -23,8 +23,8 @@ from compat.matched import Point, at_recall, envelope
 NEEDED = "curves are drawn by matplotlib: pip install 'inlay[compat]'"
 
 # Okabe and Ito's colours, which colour-blind eyes tell apart too, without the yellow that white swallows.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")  # with seven colours: 77 pairs
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")  # with eight colours: 88 pairs
 
 SHOWN_FROM = 0.8  # less recall than this is shown for those only that reach no more
 TICKS = (0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 1)
@@ -97,12 +97,13 @@ def _file_name(figure: Figure) -> str:
 def _looks(figures: Sequence[Figure]) -> dict[str, dict[str, Any]]:
     """Return how each contender is drawn: no two lines, and no two kinds of points, look the same."""
     looks: dict[str, dict[str, Any]] = {}
-    seen = {True: 0, False: 0}
+    seen: dict[tuple[bool, bool], int] = {}
     for figure in figures:
         if figure.contender in looks:
             continue
-        number = seen[figure.scans]
-        seen[figure.scans] += 1
+        kind = figure.scans, figure.baseline
+        number = seen.get(kind, 0)
+        seen[kind] = number + 1
         colour = COLOURS[number % len(COLOURS)]
         looks[figure.contender] = {
             "color": colour,

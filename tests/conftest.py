@@ -1,6 +1,7 @@
 """Fixtures that every test shares: the CPU levels, seeded data, and hypothesis without a clock."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from inlay.parallel.crew import get_num_threads, set_num_threads
 settings.register_profile("inlay", deadline=None, derandomize=True, max_examples=25)
 settings.register_profile("long", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("INLAY_HYPOTHESIS", "inlay"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Workers of pytest-xdist ignore Ctrl-C, and their children would inherit that.
+    if hasattr(config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

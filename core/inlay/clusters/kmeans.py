@@ -387,6 +387,7 @@ class _Nearest:
             else:
                 x -= c
                 np.einsum("ij,ij->i", x, x, out=exact[part])
+        exact[np.isnan(exact)] = np.inf  # of rows that are not finite
         starts = np.flatnonzero(np.diff(row, prepend=-1))
         lowest = np.minimum.reduceat(exact, starts)
         hits = np.flatnonzero(exact == lowest[row])
