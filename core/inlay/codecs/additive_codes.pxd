@@ -12,7 +12,6 @@ cdef class StageCodes(Codes):
     cdef readonly Py_ssize_t stages
     cdef Shape shape
     cdef uint8_t* blocks
-    cdef bint moved
 
     # Where the blocks lie now, and how a row's codes are read and written there.
     cdef uint8_t* where(self) except? NULL

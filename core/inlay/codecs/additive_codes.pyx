@@ -34,7 +34,6 @@ cdef class StageCodes(Codes):
         self.shape.norms = size if with_norms else 0
         self.shape.stride = size + (kStageRows if with_norms else 0)
         super().__init__({"codes": Table(np.uint8, (self.shape.stride,))})
-        self.moved = True
 
     @property
     def code_size(self):
@@ -42,10 +41,8 @@ cdef class StageCodes(Codes):
         return (self.shape.stride + kStageRows - 1) // kStageRows
 
     cdef uint8_t* where(self) except? NULL:
-        # Looked up again after everything that may move the table, and only when next needed: an interrupted
-        # change cannot leave an old address behind.
         if self.moved:
-            self.blocks = <uint8_t*><size_t>self.tables["codes"].rows.ctypes.data
+            self.blocks = <uint8_t*>self.address("codes")
             self.moved = False
         return self.blocks
 
@@ -115,23 +112,3 @@ cdef class StageCodes(Codes):
             if self.shape.norms:
                 norm[i] = block[self.shape.norms + slots[i] % kStageRows]
         return codes, norms
-
-    def reserve(self, Py_ssize_t n):
-        """Have memory for n rows."""
-        self.moved = True
-        Codes.reserve(self, n)
-
-    def own(self):
-        """Copy a table that lies in a mapped file, so that it can be written to."""
-        self.moved = True
-        Codes.own(self)
-
-    def compact(self):
-        """Give back memory beyond the rows there are."""
-        self.moved = True
-        Codes.compact(self)
-
-    def restore(self, sections, Py_ssize_t n):
-        """Lie over the arrays of a file."""
-        self.moved = True
-        Codes.restore(self, sections, n)

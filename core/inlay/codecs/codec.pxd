@@ -9,6 +9,13 @@ cdef class Codes:
     cdef readonly dict tables
     cdef readonly tuple cold
     cdef Py_ssize_t n
+    # Whether a table may have moved since its address was last asked for. Kernels read through bare pointers,
+    # which subclasses look up again then, and only when next needed: an interrupted change cannot leave old
+    # ones behind.
+    cdef bint moved
+
+    # Where a table lies; 0 for one that there is not. It takes a microsecond.
+    cdef size_t address(self, str name) except? 0
 
 
 cdef class Codec:

@@ -16,23 +16,27 @@ cdef class Codes:
         self.tables = tables
         self.cold = cold
         self.n = 0
+        self.moved = True
 
     def __len__(self):
         return self.n
 
     def resize(self, Py_ssize_t n):
         """Keep the first n rows, or make room for more at the end."""
+        self.moved = True
         for table in self.tables.values():
             table.resize(n)
         self.n = n
 
     def reserve(self, Py_ssize_t n):
         """Have memory for n rows."""
+        self.moved = True
         for name, table in self.tables.items():
             table.reserve(self.length(name, n))
 
     def own(self):
         """Copy tables that lie in a mapped file, so that they can be written to."""
+        self.moved = True
         for table in self.tables.values():
             table.own()
 
@@ -54,6 +58,7 @@ cdef class Codes:
 
     def compact(self):
         """Give back memory beyond the rows there are."""
+        self.moved = True
         for table in self.tables.values():
             table.compact()
 
@@ -67,11 +72,15 @@ cdef class Codes:
 
     def restore(self, sections, Py_ssize_t n):
         """Lie over the arrays of a file, once their dtypes and shapes are right for n rows."""
+        self.moved = True
         for name, table in self.tables.items():
             self.tables[name] = table.over(
                 sections.take(name, table.rows.dtype, (self.length(name, n), *table.shape))
             )
         self.n = n
+
+    cdef size_t address(self, str name) except? 0:
+        return self.tables[name].rows.ctypes.data if name in self.tables else 0
 
     def length(self, name, Py_ssize_t n):
         """Return how many rows a table has for n rows of codes."""

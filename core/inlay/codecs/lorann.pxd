@@ -23,11 +23,11 @@ cdef struct RowParts:
     const float* norms
 
 
-cdef class Followed(Codes):
-    cdef bint moved
+cdef class Cleared(Codes):
+    pass
 
 
-cdef class Models(Followed):
+cdef class Models(Cleared):
     cdef readonly Py_ssize_t size, rank
     cdef readonly int bits
     cdef ModelParts parts
@@ -35,7 +35,7 @@ cdef class Models(Followed):
     cdef ModelParts where(self) except *
 
 
-cdef class LorannCodes(Followed):
+cdef class LorannCodes(Cleared):
     cdef readonly Py_ssize_t rank
     cdef readonly int bits
     cdef RowParts parts

@@ -43,15 +43,11 @@ from .lorann_fit import coefficients
 cdef size_t GRAIN = 16
 
 
-cdef class Followed(Codes):
-    """Tables whose places in memory are looked up once, not for every search.
-
-    A lookup takes a microsecond a table. It is made anew after everything that may move one, and only when
-    next needed: an interrupted change cannot leave old ones behind.
-    """
+cdef class Cleared(Codes):
+    """Tables whose new entries hold zeros."""
 
     def resize(self, Py_ssize_t n):
-        """Keep the first n, or make room for more at the end; new ones hold zeros."""
+        """Keep the first n, or make room for more at the end."""
         self.moved = True
         for name, table in self.tables.items():
             had = len(table)
@@ -60,28 +56,8 @@ cdef class Followed(Codes):
                 table.rows[had:] = 0
         self.n = n
 
-    def reserve(self, Py_ssize_t n):
-        """Have memory for n."""
-        self.moved = True
-        Codes.reserve(self, n)
 
-    def own(self):
-        """Copy tables that lie in a mapped file, so that they can be written to."""
-        self.moved = True
-        Codes.own(self)
-
-    def compact(self):
-        """Give back memory beyond what there is."""
-        self.moved = True
-        Codes.compact(self)
-
-    def restore(self, sections, Py_ssize_t n):
-        """Lie over the arrays of a file."""
-        self.moved = True
-        Codes.restore(self, sections, n)
-
-
-cdef class Models(Followed):
+cdef class Models(Cleared):
     """A model a list, those of A and where its list lies.
 
     Parameters
@@ -109,12 +85,12 @@ cdef class Models(Followed):
 
     cdef ModelParts where(self) except *:
         if self.moved:
-            self.parts.codes = <const uint8_t*>address(self, "codes")
-            self.parts.steps = <const Half*>address(self, "steps")
-            self.parts.firsts = <const Half*>address(self, "firsts")
-            self.parts.scales = <const float*>address(self, "scales")
-            self.parts.leads = <const float*>address(self, "leads")
-            self.parts.centres = <const float*>address(self, "centres")
+            self.parts.codes = <const uint8_t*>self.address("codes")
+            self.parts.steps = <const Half*>self.address("steps")
+            self.parts.firsts = <const Half*>self.address("firsts")
+            self.parts.scales = <const float*>self.address("scales")
+            self.parts.leads = <const float*>self.address("leads")
+            self.parts.centres = <const float*>self.address("centres")
             self.moved = False
         return self.parts
 
@@ -145,7 +121,7 @@ cdef class Models(Followed):
         return np.clip(np.nan_to_num(kept), -1e40, 1e40)
 
 
-cdef class LorannCodes(Followed):
+cdef class LorannCodes(Cleared):
     """The coefficients of rows, by place.
 
     Parameters
@@ -174,10 +150,10 @@ cdef class LorannCodes(Followed):
 
     cdef RowParts where(self) except *:
         if self.moved:
-            self.parts.codes = <const uint8_t*>address(self, "codes")
-            self.parts.steps = <const Half*>address(self, "steps")
-            self.parts.firsts = <const Half*>address(self, "firsts")
-            self.parts.norms = <const float*>address(self, "norms") if "norms" in self.tables else NULL
+            self.parts.codes = <const uint8_t*>self.address("codes")
+            self.parts.steps = <const Half*>self.address("steps")
+            self.parts.firsts = <const Half*>self.address("firsts")
+            self.parts.norms = <const float*>self.address("norms")
             self.moved = False
         return self.parts
 
@@ -482,7 +458,3 @@ cdef void prepare_piece(void* context, size_t begin, size_t end, int worker) noe
         if (<LorannScorer>job.scorer).squared_l2:
             query = job.queries + i * job.dim
             (<LorannScorer>job.scorer).squares[i] = <float>dot(query, query, job.dim)
-
-
-cdef size_t address(Codes codes, str name) except? 0:
-    return codes.tables[name].rows.ctypes.data

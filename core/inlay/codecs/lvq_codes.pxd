@@ -32,7 +32,6 @@ cdef class LVQCodes(Codes):
     cdef readonly Py_ssize_t stride  # bytes from row to row; 0 in blocks
     cdef readonly Py_ssize_t residual_bytes
     cdef Places places
-    cdef bint moved
     cdef Places where(self) except *
 
     # A row from its first level, one code a byte, on the grid that the row's tables name, and its second.

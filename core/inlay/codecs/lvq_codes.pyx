@@ -84,24 +84,21 @@ cdef class LVQCodes(Codes):
         if residual_bits:
             tables["residuals"] = Table(np.uint8, (self.residual_bytes,))
         super().__init__(tables, ("rhos", "residuals", "wholes"))
-        self.moved = True
 
     cdef Places where(self) except *:
-        # Kernels read through bare pointers, looked up again after everything that may move a table, and only
-        # when next needed: an interrupted change cannot leave old ones behind.
         if self.moved:
             self.places.blocks = self.places.rows = NULL
             if self.stride:
-                self.places.rows = <uint8_t*>address(self.tables, "codes")
+                self.places.rows = <uint8_t*>self.address("codes")
             else:
-                self.places.blocks = <uint8_t*>address(self.tables, "codes")
-            self.places.steps = <float*>address(self.tables, "steps")
-            self.places.lows = <float*>address(self.tables, "lows")
-            self.places.norms = <float*>address(self.tables, "norms")
-            self.places.rhos = <float*>address(self.tables, "rhos")
-            self.places.selectors = <uint8_t*>address(self.tables, "selectors")
-            self.places.residuals = <uint8_t*>address(self.tables, "residuals")
-            self.places.wholes = <float*>address(self.tables, "wholes")
+                self.places.blocks = <uint8_t*>self.address("codes")
+            self.places.steps = <float*>self.address("steps")
+            self.places.lows = <float*>self.address("lows")
+            self.places.norms = <float*>self.address("norms")
+            self.places.rhos = <float*>self.address("rhos")
+            self.places.selectors = <uint8_t*>self.address("selectors")
+            self.places.residuals = <uint8_t*>self.address("residuals")
+            self.places.wholes = <float*>self.address("wholes")
             self.moved = False
         return self.places
 
@@ -121,31 +118,6 @@ cdef class LVQCodes(Codes):
         else:
             room = <int8_t*>residual
         active().expand(codes, room, self.dim, low, step / levels, levels, mean, out)
-
-    def resize(self, Py_ssize_t n):
-        """Keep the first n rows, or make room for more at the end."""
-        self.moved = True
-        Codes.resize(self, n)
-
-    def reserve(self, Py_ssize_t n):
-        """Have memory for n rows."""
-        self.moved = True
-        Codes.reserve(self, n)
-
-    def own(self):
-        """Copy tables that lie in a mapped file, so that they can be written to."""
-        self.moved = True
-        Codes.own(self)
-
-    def compact(self):
-        """Give back memory beyond the rows there are."""
-        self.moved = True
-        Codes.compact(self)
-
-    def restore(self, sections, Py_ssize_t n):
-        """Lie over the arrays of a file."""
-        self.moved = True
-        Codes.restore(self, sections, n)
 
 
 cdef class LVQRows(LVQCodes):
@@ -254,7 +226,3 @@ cdef class LVQBlocks(LVQCodes):
 
 cdef Py_ssize_t rounded(Py_ssize_t size, Py_ssize_t unit) noexcept:
     return (size + unit - 1) // unit * unit
-
-
-cdef size_t address(dict tables, str name) except? 0:
-    return tables[name].rows.ctypes.data if name in tables else 0

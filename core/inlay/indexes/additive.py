@@ -17,7 +17,7 @@ from ..codecs.rvq import BEAM, RVQCodec
 from ..contents import Sections
 from ..scorer import Scorer
 from .exhaustive import ScanIndex
-from .family import F32
+from .family import F32, Effort
 
 # What has the last word: nothing but the codes, codes of 8 bits a dimension, or rows.
 VECTORS = (None, "lvq8", "float16", "float32")
@@ -39,13 +39,13 @@ def codecs_of_vectors(vectors: str | None, dim: int, squared_l2: bool) -> list[C
 class AdditiveIndex(ScanIndex):
     """What `PQIndex` and `RVQIndex` have in common: an index over codes in stages, and perhaps over rows."""
 
-    __slots__ = ("_rerank", "_vectors")
+    __slots__ = ("_vectors",)
     EFFORT: ClassVar[tuple[str, ...]] = ("rerank",)
+    rerank = Effort("Candidates scored again; None for the default.")
 
     def __init__(self, codec: AdditiveCodec, dim: int, metric: str, vectors: str | None, seed: int) -> None:
         super().__init__([codec, *codecs_of_vectors(vectors, dim, metric == "l2")], dim, metric, seed)
         self._vectors = vectors
-        self._rerank: int | None = None
 
     @property
     def _codec(self) -> AdditiveCodec:
@@ -62,15 +62,6 @@ class AdditiveIndex(ScanIndex):
     def vectors(self) -> str | None:
         """What is kept of the rows beside their codes."""
         return self._vectors
-
-    @property
-    def rerank(self) -> int | None:
-        """Candidates scored again; None for the default."""
-        return self._rerank
-
-    @rerank.setter
-    def rerank(self, value: int | None) -> None:
-        self._rerank = None if value is None else as_count(value, "rerank", 0)
 
     @property
     def distortion(self) -> npt.NDArray[np.float64] | None:
@@ -90,11 +81,8 @@ class AdditiveIndex(ScanIndex):
         """
         return None if self._codec.bounds is None else np.array(self._codec.bounds)
 
-    def _candidates(self, k: int, effort: dict[str, Any]) -> int:
-        wanted = effort.get("rerank", self._rerank)
-        if wanted is None:
-            return max(10 * k, 100) if self._vectors else max(2 * k, 16)
-        return max(int(wanted), k) if wanted else 0
+    def _default_candidates(self, k: int) -> int:
+        return max(10 * k, 100) if self._vectors else max(2 * k, 16)
 
     def _bytes(self, *, cold: bool) -> int:
         return super()._bytes(cold=cold) + (0 if cold else self._codec.nbytes)
@@ -233,7 +221,9 @@ class RVQIndex(AdditiveIndex):
     """
 
     __slots__ = ("_prefix",)
+    _prefix: int | None
     EFFORT: ClassVar[tuple[str, ...]] = ("rerank", "prefix")
+    prefix = Effort("Stages that are scanned; None for all.")
     OPTIONS: ClassVar[tuple[str, ...]] = ("stages", "bits", "beam", "directions", "mode", "vectors")
 
     def __init__(
@@ -260,7 +250,6 @@ class RVQIndex(AdditiveIndex):
             mode,
         )
         super().__init__(codec, dim, metric, vectors, seed)
-        self._prefix: int | None = None
 
     @property
     def _codec(self) -> RVQCodec:
@@ -287,15 +276,6 @@ class RVQIndex(AdditiveIndex):
     def mode(self) -> str:
         """How codewords are trained."""
         return self._codec.mode
-
-    @property
-    def prefix(self) -> int | None:
-        """Stages that are scanned; None for all."""
-        return self._prefix
-
-    @prefix.setter
-    def prefix(self, value: int | None) -> None:
-        self._prefix = None if value is None else as_count(value, "prefix", 0)
 
     def _scanner(self, queries: F32, threads: int, effort: dict[str, Any]) -> Scorer:
         prefix = effort.get("prefix", self._prefix)

@@ -258,7 +258,11 @@ class Index(Saved):
             effort = self._checked(effort)
         with self._lock.shared():
             bits = self._ids.alive if allowed is None else self._bits(allowed)
-            scores, found = self._search(vectors, k, bits, effort)
+            if len(self._ids):
+                scores, found = self._search(vectors, k, bits, effort)
+            else:
+                shape = (len(vectors), k)
+                scores, found = np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
         if self._metric != "l2":
             negate(scores)
         return scores, found
@@ -290,7 +294,11 @@ class Index(Saved):
             bits = self._ids.alive if allowed is None else self._bits(allowed)
             with np.errstate(over="ignore"):  # beyond float32 is as good as infinite
                 radii = np.full(len(vectors), bound if l2 else -bound, np.float32)
-            limits, scores, found = self._range(vectors, radii, bits)
+            if len(self._ids):
+                limits, scores, found = self._range(vectors, radii, bits)
+            else:
+                limits = np.zeros(len(vectors) + 1, np.int64)
+                scores, found = np.empty(0, np.float32), np.empty(0, np.int64)
         return limits, scores if l2 else np.subtract(0.0, scores, dtype=np.float32), found
 
     def reconstruct(self, ids: npt.ArrayLike) -> F32:

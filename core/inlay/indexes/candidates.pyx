@@ -11,8 +11,6 @@ score that comes from the centre is added here:
     -<q, c + r> = -<q, c> - <q, r>            |q - c - r|^2 = -2 <q, c> + (|q|^2 - 2 <q, r> + |c + r|^2)
 """
 
-import numpy as np
-
 from libc.math cimport INFINITY, sqrt
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -22,7 +20,7 @@ from ..codecs.codec cimport Scorer
 from ..ids cimport Bits
 from ..kernels.table cimport Best, Heap, active, score_of, slot_of
 from ..parallel.crew cimport split
-from ..results cimport put
+from ..results cimport new_results, put
 
 # Of `screen`: how many candidates show what their scores are off by, and how many deviations of that one must
 # lie behind to be without hope.
@@ -137,7 +135,7 @@ cdef tuple results(
     cdef Py_ssize_t n = scan.n_queries
     cdef float[:, ::1] distances
     cdef int64_t[:, ::1] found
-    scores, labels = np.empty((n, k), np.float32), np.empty((n, k), np.int64)
+    scores, labels = new_results(n, k)
     search.to.scan, search.to.last = <void*>scan, <void*>last if last is not None else NULL
     search.to.least, search.to.k, search.to.base = scan.least, k, base
     search.to.ids = &ids[0] if ids is not None else NULL

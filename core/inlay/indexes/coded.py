@@ -22,12 +22,16 @@ class CodedIndex(Index):
     ----------
     _parts : list of (Codec, Codes)
         The codes that a search goes by, then those that have the last word if these are others.
+    _rerank : int or None
+        Effort: how many candidates get the last word, of families that have that.
     """
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_parts", "_rerank")
+    _rerank: int | None
 
     def __init__(self, codecs: list[Codec], dim: int, metric: str, seed: int) -> None:
         super().__init__(dim, metric, seed=seed)
+        self._rerank = None
         self._parts = [(codec, codec.new_codes()) for codec in codecs]
 
     @property
@@ -69,6 +73,17 @@ class CodedIndex(Index):
     def _shrink(self) -> None:
         for _, codes in self._parts:
             codes.compact()
+
+    def _default_candidates(self, k: int) -> int:
+        """Return how many candidates get the last word unless `rerank` says so; 0 for none."""
+        return 0
+
+    def _candidates(self, k: int, effort: Mapping[str, Any]) -> int:
+        """Return how many candidates get the last word, k at least; 0 for none."""
+        wanted: int | None = effort.get("rerank", self._rerank)
+        if wanted is None:
+            return self._default_candidates(k)
+        return max(int(wanted), k) if wanted else 0
 
     def _decode(self, slots: I64) -> F32:
         codec, codes = self._parts[-1]

@@ -16,7 +16,7 @@ from ..parallel.crew import get_num_threads
 from ..scorer import Scorer
 from . import scan
 from .coded import CodedIndex
-from .family import F32, I64
+from .family import F32, I64, Effort
 
 # Rows from which one query is spread over threads: below, waking them costs more than they save.
 SPREAD = 32_768
@@ -27,10 +27,6 @@ class ScanIndex(CodedIndex):
 
     __slots__ = ()
 
-    def _candidates(self, k: int, effort: dict[str, Any]) -> int:
-        """Return how many candidates are scored again; 0 for none."""
-        return 0
-
     def _scanner(self, queries: F32, threads: int, effort: dict[str, Any]) -> Scorer:
         """Return the scorer by which rows are scanned."""
         codec, codes = self._parts[0]
@@ -38,9 +34,6 @@ class ScanIndex(CodedIndex):
 
     def _search(self, queries: F32, k: int, allowed: Bits | None, effort: dict[str, Any]) -> tuple[F32, I64]:
         n = self._ids.n_slots
-        if not n:
-            shape = (len(queries), k)
-            return np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
         threads = get_num_threads() if len(queries) > 1 or n >= SPREAD else 1
         candidates = self._candidates(k, effort)
         scanner = self._scanner(queries, threads, effort)
@@ -62,8 +55,6 @@ class ScanIndex(CodedIndex):
 
     def _range(self, queries: F32, radii: F32, allowed: Bits | None) -> tuple[I64, F32, I64]:
         n = self._ids.n_slots
-        if not n:
-            return np.zeros(len(queries) + 1, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
         codec, codes = self._parts[-1]
         threads = get_num_threads()
         scorer = codec.scorer(queries, codes, threads)
@@ -157,9 +148,10 @@ class LVQIndex(ScanIndex):
     Aguerrebere et al., Similarity search in the blink of an eye with compressed indices, VLDB 2023.
     """
 
-    __slots__ = ("_rerank",)
+    __slots__ = ()
     OPTIONS: ClassVar[tuple[str, ...]] = ("bits", "residual_bits", "n_means", "rotation", "vectors")
     EFFORT: ClassVar[tuple[str, ...]] = ("rerank",)
+    rerank = Effort("Candidates scored again; None for the default of the bits.")
 
     def __init__(
         self,
@@ -192,7 +184,6 @@ class LVQIndex(ScanIndex):
         if vectors is not None:
             codecs.append(PlainCodec(dim, l2))
         super().__init__(codecs, dim, metric, seed)
-        self._rerank: int | None = None
 
     @property
     def _codec(self) -> LVQCodec:
@@ -225,15 +216,6 @@ class LVQIndex(ScanIndex):
         """What is kept of the rows themselves: "float32" or None."""
         return "float32" if len(self._parts) > 1 else None
 
-    @property
-    def rerank(self) -> int | None:
-        """Candidates scored again; None for the default of the bits."""
-        return self._rerank
-
-    @rerank.setter
-    def rerank(self, value: int | None) -> None:
-        self._rerank = None if value is None else as_count(value, "rerank", 0)
-
     def steps(self, ids: npt.ArrayLike) -> F32:
         """Return the grid step of each id's first level, float32 (n,): its error is at most half of it.
 
@@ -264,8 +246,5 @@ class LVQIndex(ScanIndex):
         bits, residual_bits = FORMS[spec[3:]]
         return {"bits": bits, "residual_bits": residual_bits}
 
-    def _candidates(self, k: int, effort: dict[str, Any]) -> int:
-        wanted = effort.get("rerank", self._rerank)
-        if wanted is None:
-            return max(5 * k, 50) if self.bits == 4 else max(3 * k, 30)
-        return max(int(wanted), k) if wanted else 0
+    def _default_candidates(self, k: int) -> int:
+        return max(5 * k, 50) if self.bits == 4 else max(3 * k, 30)

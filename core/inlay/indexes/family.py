@@ -10,7 +10,7 @@ into them.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,29 @@ METRICS = ("l2", "ip", "cosine")
 CHUNK = 16_384
 
 
+class Effort:
+    """An effort of searches as an attribute of an index: a number, or None for the family's default.
+
+    Its value stands in the slot of that name with an underscore before it.
+    """
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, index: None, owner: type) -> "Effort": ...
+    @overload
+    def __get__(self, index: "Family", owner: type) -> int | None: ...
+    def __get__(self, index: "Family | None", owner: type) -> "Effort | int | None":
+        return self if index is None else cast("int | None", getattr(index, f"_{self._name}"))
+
+    def __set__(self, index: "Family", value: int | None) -> None:
+        setattr(index, f"_{self._name}", None if value is None else as_count(value, self._name, 0))
+
+
 class Family(ABC):
     """Rows by slot, and the ids that they answer to."""
 
@@ -37,7 +60,8 @@ class Family(ABC):
 
     #: Names of the options that `__init__` takes beside dim, metric and seed.
     OPTIONS: ClassVar[tuple[str, ...]] = ()
-    #: Names of the attributes that set the effort of a search; each may also be given to `search`.
+    #: Names of the attributes, each an `Effort`, that set the effort of a search; each may also be given to
+    #: `search`.
     EFFORT: ClassVar[tuple[str, ...]] = ()
     #: Whether the last row moves into the slot of a removed one at once; if not, the row is buried.
     MOVES_ROWS: ClassVar[bool] = True
@@ -55,6 +79,8 @@ class Family(ABC):
         self._seed = as_count(seed, "seed", 0)
         self._ids = IdMap()
         self._lock = SharedLock()
+        for name in self.EFFORT:
+            setattr(self, f"_{name}", None)
 
     # What it is
 
@@ -154,7 +180,10 @@ class Family(ABC):
 
     @abstractmethod
     def _search(self, queries: F32, k: int, allowed: Bits | None, effort: dict[str, Any]) -> tuple[F32, I64]:
-        """Return (scores, ids), nearest first, missing ones (inf, -1); `allowed` has no dead slots."""
+        """Return (scores, ids), nearest first, missing ones (inf, -1).
+
+        There is one row at least, and `allowed` has no dead slots; so for `_range`.
+        """
 
     @abstractmethod
     def _range(self, queries: F32, radii: F32, allowed: Bits | None) -> tuple[I64, F32, I64]:

@@ -22,8 +22,8 @@ from . import probing, scan
 from .additive import DIRECTIONS, PQIndex, RVQIndex, codecs_of_vectors
 from .candidates import Placed
 from .exhaustive import LVQIndex
-from .family import F32, I64
-from .listed import ListedIndex
+from .family import F32, I64, Effort
+from .listed import ListedIndex, Look, Probe, read_lists
 
 # Allowed rows that are scored one by one, at most, instead of being looked for in lists: of 100,000 that
 # takes as long.
@@ -79,9 +79,10 @@ class IVFIndex(ListedIndex):
     Jégou, Douze and Schmid, Product quantization for nearest neighbor search, PAMI 2011.
     """
 
-    __slots__ = ("_by_residual", "_code", "_rerank", "_vectors")
+    __slots__ = ("_by_residual", "_code", "_vectors")
     OPTIONS: ClassVar[tuple[str, ...]] = ("n_lists", "code", "by_residual", "vectors")
     EFFORT: ClassVar[tuple[str, ...]] = ("nprobe", "rerank")
+    rerank = Effort("Candidates scored again; None for the default of the code.")
 
     def __init__(
         self,
@@ -101,7 +102,6 @@ class IVFIndex(ListedIndex):
         super().__init__([*codecs, *codecs_of_vectors(vectors, dim, l2)], dim, metric, n_lists, seed)
         self._code, self._vectors = code, vectors
         self._by_residual = bool(getattr(codecs[0], "residual", False))
-        self._rerank: int | None = None
 
     @property
     def code(self) -> str:
@@ -117,15 +117,6 @@ class IVFIndex(ListedIndex):
     def vectors(self) -> str | None:
         """What is kept of the rows beside their codes."""
         return self._vectors
-
-    @property
-    def rerank(self) -> int | None:
-        """Candidates scored again; None for the default of the code."""
-        return self._rerank
-
-    @rerank.setter
-    def rerank(self, value: int | None) -> None:
-        self._rerank = None if value is None else as_count(value, "rerank", 0)
 
     @property
     def spec(self) -> str:
@@ -168,12 +159,6 @@ class IVFIndex(ListedIndex):
 
     # Asking it
 
-    def _candidates(self, k: int, effort: dict[str, Any]) -> int:
-        wanted = effort.get("rerank", self._rerank)
-        if wanted is None:
-            return self._default_candidates(k)
-        return max(int(wanted), k) if wanted else 0
-
     def _default_candidates(self, k: int) -> int:
         codec = self._parts[0][0]
         if isinstance(codec, AdditiveCodec):
@@ -191,9 +176,6 @@ class IVFIndex(ListedIndex):
         )
 
     def _search(self, queries: F32, k: int, allowed: Bits | None, effort: dict[str, Any]) -> tuple[F32, I64]:
-        if not len(self):
-            shape = (len(queries), k)
-            return np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
         if allowed is not None and allowed.count == len(self):
             allowed = None
         if allowed is not None and allowed.count <= DIRECT:
@@ -210,30 +192,14 @@ class IVFIndex(ListedIndex):
             # all rows less 0.02, 1.5 times as many where a tenth is allowed, 2.6 times for a fiftieth.
             nprobe = min(math.ceil(nprobe * (len(self) / allowed.count) ** 0.25), self._n_lists)
             wanted = min(wanted, allowed.count)
-        return self._read(queries, k, candidates, allowed, nprobe, wanted)
 
-    def _read(
-        self, queries: F32, k: int, candidates: int, allowed: Bits | None, nprobe: int, wanted: int
-    ) -> tuple[F32, I64]:
-        """Search the nprobe nearest lists, and four times as many where these hold fewer rows than wanted."""
-        assert self._lists is not None
-        assert self._n_lists is not None
-        probes = self._probes(queries, nprobe)
-        short = np.zeros(len(queries), np.bool_)
-        if nprobe < self._n_lists:
-            short = probing.rows_in(self._lists, probes, allowed) < wanted
-        if not short.any():
-            return self._look(queries, k, candidates, allowed, probes)
-        scores = np.empty((len(queries), k), np.float32)
-        found = np.empty((len(queries), k), np.int64)
-        if not short.all():
-            enough = ~short
-            scores[enough], found[enough] = self._look(
-                queries[enough], k, candidates, allowed, probes[enough]
+        def asked(some: F32) -> tuple[Probe, Look]:
+            return (
+                lambda n: self._probes(some, n),
+                lambda probes: self._look(some, k, candidates, allowed, probes),
             )
-        more = min(4 * nprobe, self._n_lists)
-        scores[short], found[short] = self._read(queries[short], k, candidates, allowed, more, wanted)
-        return scores, found
+
+        return read_lists(asked, queries, k, nprobe, self._lists, allowed, wanted)
 
     def _look(
         self, queries: F32, k: int, candidates: int, allowed: Bits | None, probes: I64
@@ -273,8 +239,6 @@ class IVFIndex(ListedIndex):
 
     def _range(self, queries: F32, radii: F32, allowed: Bits | None) -> tuple[I64, F32, I64]:
         n = self._ids.n_slots
-        if not n:
-            return np.zeros(len(queries) + 1, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
         threads = get_num_threads()
         codec, codes = self._parts[-1]
         return scan.range_search(

@@ -18,11 +18,13 @@ from ..clusters import KMeans, assign, sample
 from ..clusters.lists import Lists
 from ..codecs.codec import Codec
 from ..contents import FormatError, Sections, field
+from ..ids import Bits
 from ..progress import Progress
+from . import probing
 from .base import Index
 from .coded import CodedIndex
 from .exhaustive import LVQIndex
-from .family import CHUNK, F32, I64
+from .family import CHUNK, F32, I64, Effort
 from .navigable import GraphIndex
 
 # Lists from which a graph finds the nearest 64 in no more time than scanning the codes of all centres takes,
@@ -35,6 +37,11 @@ LAID_OUT = 8 * CHUNK
 LISTS_A_ROOT = 4
 # Rows a list that training looks at.
 ROWS_A_LIST = 256
+
+
+# What finds the n nearest lists of some queries, int64 (n_queries, n); and what searches such lists.
+Probe = Callable[[int], I64]
+Look = Callable[[I64], tuple[F32, I64]]
 
 
 class ListedIndex(CodedIndex):
@@ -50,11 +57,12 @@ class ListedIndex(CodedIndex):
     """
 
     __slots__ = ("_centres", "_coarse", "_lists", "_n_lists", "_nprobe")
+    _nprobe: int | None
+    nprobe = Effort("Lists that a search reads; None for the default.")
 
     def __init__(self, codecs: list[Codec], dim: int, metric: str, n_lists: int | None, seed: int) -> None:
         super().__init__(codecs, dim, metric, seed)
         self._n_lists = None if n_lists is None else as_count(n_lists, "n_lists")
-        self._nprobe: int | None = None
         self._centres: F32 | None = None
         self._coarse: Index | None = None
         self._lists: Lists | None = None
@@ -63,15 +71,6 @@ class ListedIndex(CodedIndex):
     def n_lists(self) -> int | None:
         """How many lists there are, or will be; None while that is left to training."""
         return self._n_lists
-
-    @property
-    def nprobe(self) -> int | None:
-        """Lists that a search reads; None for the default."""
-        return self._nprobe
-
-    @nprobe.setter
-    def nprobe(self, value: int | None) -> None:
-        self._nprobe = None if value is None else as_count(value, "nprobe", 0)
 
     @property
     def is_trained(self) -> bool:
@@ -233,6 +232,38 @@ class ListedIndex(CodedIndex):
         self._restore_parts(header, sections, self._lists.n_places)
         if not self.is_trained:
             raise FormatError("holds lists but nothing that rows are coded with", file=sections.file)
+
+
+def read_lists(
+    asked: Callable[[F32], tuple[Probe, Look]],
+    queries: F32,
+    k: int,
+    nprobe: int,
+    lists: Lists,
+    allowed: Bits | None,
+    wanted: int,
+) -> tuple[F32, I64]:
+    """Search the nprobe nearest lists of each query, four times as many where these hold too few rows.
+
+    Parameters
+    ----------
+    asked
+        What prepares some queries: returns what finds their nearest lists, and what searches these.
+    wanted
+        Rows, allowed ones, that the lists of a query hold at least if all lists together do.
+    """
+    probe, look = asked(queries)
+    probes = probe(nprobe)
+    if nprobe == lists.n_lists:
+        return look(probes)
+    short = probing.rows_in(lists, probes, allowed) < wanted
+    if not short.any():
+        return look(probes)
+    scores, found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+    for part, n in ((~short, nprobe), (short, min(4 * nprobe, lists.n_lists))):
+        if part.any():
+            scores[part], found[part] = read_lists(asked, queries[part], k, n, lists, allowed, wanted)
+    return scores, found
 
 
 def coarse_of(centres: F32, metric: str, seed: int) -> Index:

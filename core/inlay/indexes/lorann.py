@@ -19,7 +19,8 @@ from ..progress import Progress
 from . import probing, scan
 from .candidates import Placed
 from .coded import CodedIndex
-from .family import CHUNK, F32, I64
+from .family import CHUNK, F32, I64, Effort
+from .listed import Look, Probe, read_lists
 
 # How rows themselves are kept: bits of the levels, or a type.
 VECTORS: Mapping[str, tuple[int, int] | str] = {
@@ -85,11 +86,13 @@ class LoRANNIndex(CodedIndex):
         "_nprobe",
         "_projection",
         "_rank",
-        "_rerank",
         "_vectors",
     )
     OPTIONS: ClassVar[tuple[str, ...]] = ("n_clusters", "rank", "bits", "projection", "vectors")
+    _nprobe: int | None
     EFFORT: ClassVar[tuple[str, ...]] = ("nprobe", "rerank")
+    nprobe = Effort("How many clusters a search looks into; None for the default.")
+    rerank = Effort("How many candidates are scored again; None for the default.")
     LONG: ClassVar[int] = 1 << 28
 
     def __init__(
@@ -122,8 +125,6 @@ class LoRANNIndex(CodedIndex):
             raise ValueError(f"projection must be at most dim, {dim}, not {projection}")
         self._rank, self._code_bits, self._vectors = as_count(rank, "rank"), bits, vectors
         self._clusters: LorannLists | None = None
-        self._nprobe: int | None = None
-        self._rerank: int | None = None
 
     # What it is
 
@@ -151,24 +152,6 @@ class LoRANNIndex(CodedIndex):
     def vectors(self) -> str:
         """How the rows themselves are kept."""
         return self._vectors
-
-    @property
-    def nprobe(self) -> int | None:
-        """How many clusters a search looks into; None for the default."""
-        return self._nprobe
-
-    @nprobe.setter
-    def nprobe(self, value: int | None) -> None:
-        self._nprobe = None if value is None else as_count(value, "nprobe", 0)
-
-    @property
-    def rerank(self) -> int | None:
-        """How many candidates are scored again; None for the default."""
-        return self._rerank
-
-    @rerank.setter
-    def rerank(self, value: int | None) -> None:
-        self._rerank = None if value is None else as_count(value, "rerank", 0)
 
     @property
     def is_trained(self) -> bool:
@@ -299,16 +282,10 @@ class LoRANNIndex(CodedIndex):
 
     # Asking it
 
-    def _candidates(self, k: int, effort: dict[str, Any]) -> int:
-        wanted = effort.get("rerank", self._rerank)
-        if wanted is None:
-            return max(40 * k, 400)
-        return max(int(wanted), k) if wanted else 0
+    def _default_candidates(self, k: int) -> int:
+        return max(40 * k, 400)
 
     def _search(self, queries: F32, k: int, allowed: Bits | None, effort: dict[str, Any]) -> tuple[F32, I64]:
-        if not len(self):
-            shape = (len(queries), k)
-            return np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
         lists = self._lists
         if allowed is not None and allowed.count == len(self):
             allowed = None
@@ -320,40 +297,30 @@ class LoRANNIndex(CodedIndex):
         wanted = min(max(k, candidates), len(self))
         if allowed is not None:
             wanted = min(max(wanted, 10 * k), allowed.count)
-        return self._read(queries, k, candidates, allowed, min(nprobe, lists.n_lists), wanted)
 
-    def _read(
-        self, queries: F32, k: int, candidates: int, allowed: Bits | None, nprobe: int, wanted: int
-    ) -> tuple[F32, I64]:
-        """Search the nprobe nearest clusters, four times as many where these hold fewer rows than wanted."""
-        threads = get_num_threads() if len(queries) > 1 else 1
-        n_clusters = self._lists.n_lists
-        scorer = self._lists.scorer(queries, threads)
-        probes = scorer.nearest_lists(nprobe, threads)
-        short = np.zeros(len(queries), np.bool_)
-        if nprobe < n_clusters:
-            short = probing.rows_in(self._lists.lists, probes, allowed) < wanted
-        if not short.any():
-            codec, codes = self._parts[0]
-            return probing.search(
-                scorer,
-                codec.scorer(queries, codes, threads) if candidates else None,
-                self._placed(),
-                probes,
-                k,
-                max(k, candidates),
-                allowed,
-                self._ids.stored,
-                self._ids.base,
-                threads,
-                SCREENED * k,
-            )
-        scores = np.empty((len(queries), k), np.float32)
-        found = np.empty((len(queries), k), np.int64)
-        for part, n in ((~short, nprobe), (short, min(4 * nprobe, n_clusters))):
-            if part.any():
-                scores[part], found[part] = self._read(queries[part], k, candidates, allowed, n, wanted)
-        return scores, found
+        def asked(some: F32) -> tuple[Probe, Look]:
+            threads = get_num_threads() if len(some) > 1 else 1
+            scorer = lists.scorer(some, threads)
+
+            def look(probes: I64) -> tuple[F32, I64]:
+                codec, codes = self._parts[0]
+                return probing.search(
+                    scorer,
+                    codec.scorer(some, codes, threads) if candidates else None,
+                    self._placed(),
+                    probes,
+                    k,
+                    max(k, candidates),
+                    allowed,
+                    self._ids.stored,
+                    self._ids.base,
+                    threads,
+                    SCREENED * k,
+                )
+
+            return lambda n: scorer.nearest_lists(n, threads), look
+
+        return read_lists(asked, queries, k, min(nprobe, lists.n_lists), lists.lists, allowed, wanted)
 
     def _among(self, queries: F32, k: int, allowed: Bits) -> tuple[F32, I64]:
         threads = get_num_threads()
@@ -367,8 +334,6 @@ class LoRANNIndex(CodedIndex):
 
     def _range(self, queries: F32, radii: F32, allowed: Bits | None) -> tuple[I64, F32, I64]:
         n = self._ids.n_slots
-        if not n:
-            return np.zeros(len(queries) + 1, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
         codec, codes = self._parts[0]
         threads = get_num_threads()
         scorer = codec.scorer(queries, codes, threads)

@@ -1,7 +1,6 @@
 """Indexes that walk a graph: rows as they are, or coded, linked to their neighbours."""
 
 import re
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -23,7 +22,7 @@ from ..parallel.crew import get_num_threads
 from ..scorer import LinkScorer, Scorer
 from ..tables import Table
 from .coded import CodedIndex
-from .family import CHUNK, F32, I64
+from .family import CHUNK, F32, I64, Effort
 
 # Rows that a search keeps in view unless told otherwise.
 EF = 64
@@ -41,8 +40,11 @@ class NavigableIndex(CodedIndex):
     _graph : Graph
     """
 
-    __slots__ = ("_ef", "_ef_construction", "_graph", "_rerank", "_squares")
+    __slots__ = ("_ef", "_ef_construction", "_graph", "_squares")
+    _ef: int | None
     EFFORT: ClassVar[tuple[str, ...]] = ("ef", "rerank")
+    ef = Effort("How many rows a search keeps in view; None for the default.")
+    rerank = Effort("How many of them are scored with everything that is known; None for the default.")
     MOVES_ROWS: ClassVar[bool] = False
     LONG: ClassVar[int] = 1 << 26
 
@@ -53,8 +55,6 @@ class NavigableIndex(CodedIndex):
         self._squares = Table(np.float32) if metric == "ip" else None
         self._graph = Graph(as_count(degree, "degree"))
         self._ef_construction = as_count(ef_construction, "ef_construction")
-        self._ef: int | None = None
-        self._rerank: int | None = None
 
     # What it is
 
@@ -67,24 +67,6 @@ class NavigableIndex(CodedIndex):
     def ef_construction(self) -> int:
         """How many rows the search for the neighbours of a new one keeps in view."""
         return self._ef_construction
-
-    @property
-    def ef(self) -> int | None:
-        """How many rows a search keeps in view; None for the default."""
-        return self._ef
-
-    @ef.setter
-    def ef(self, value: int | None) -> None:
-        self._ef = None if value is None else as_count(value, "ef", 0)
-
-    @property
-    def rerank(self) -> int | None:
-        """How many of them are scored with everything that is known; None for the default."""
-        return self._rerank
-
-    @rerank.setter
-    def rerank(self, value: int | None) -> None:
-        self._rerank = None if value is None else as_count(value, "rerank", 0)
 
     def check(self) -> list[str]:
         """Return what is wrong with the graph: an empty list. O(n * degree)."""
@@ -166,10 +148,6 @@ class NavigableIndex(CodedIndex):
 
     # Asking it
 
-    @abstractmethod
-    def _candidates(self, k: int, wanted: int | None) -> int:
-        """Return how many of what a walk found are scored with everything that is known; 0 for none."""
-
     def _near(self, queries: F32, threads: int) -> Scorer:
         """Return what leads a walk to queries."""
         codec, codes = self._parts[0]
@@ -180,12 +158,9 @@ class NavigableIndex(CodedIndex):
         return None
 
     def _search(self, queries: F32, k: int, allowed: Bits | None, effort: dict[str, Any]) -> tuple[F32, I64]:
-        if not len(self._ids):
-            shape = (len(queries), k)
-            return np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int64)
         threads = min(get_num_threads(), max(len(queries), 1))
         ef = effort.get("ef", self._ef)
-        candidates = self._candidates(k, effort.get("rerank", self._rerank))
+        candidates = self._candidates(k, effort)
         near = self._near(queries, threads)
         last = None
         if candidates:
@@ -207,8 +182,6 @@ class NavigableIndex(CodedIndex):
         )
 
     def _range(self, queries: F32, radii: F32, allowed: Bits | None) -> tuple[I64, F32, I64]:
-        if not len(self._ids):
-            return np.zeros(len(queries) + 1, np.int64), np.empty(0, np.float32), np.empty(0, np.int64)
         threads = get_num_threads()
         exact, rows = self._parts[-1]
         near = self._near(queries, threads)
@@ -330,7 +303,9 @@ class GraphIndex(NavigableIndex):
             return None
         return {"degree": int(parts[1]), "code": None if parts[2] == "Flat" else parts[2]}
 
-    def _candidates(self, k: int, wanted: int | None) -> int:
-        if self._code is None:
-            return 0
-        return max(3 * k, 30) if wanted is None else max(wanted, k) if wanted else 0
+    def _candidates(self, k: int, effort: Mapping[str, Any]) -> int:
+        # Of rows as they are the walk knows everything.
+        return 0 if self._code is None else super()._candidates(k, effort)
+
+    def _default_candidates(self, k: int) -> int:
+        return max(3 * k, 30)

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ..arrays import as_count
@@ -134,8 +135,12 @@ class QuIVerIndex(NavigableIndex):
         super()._train(rows, progress)
         logger.info("QuIVer codes %s rows: %s", self.transform, self.report)
 
-    def _candidates(self, k: int, wanted: int | None) -> int:
-        return max(5 * k, 50) if wanted is None else max(wanted, k)
+    def _default_candidates(self, k: int) -> int:
+        return max(5 * k, 50)
+
+    def _candidates(self, k: int, effort: Mapping[str, Any]) -> int:
+        # Two bits are never the last word.
+        return max(super()._candidates(k, effort), k)
 
     def _near(self, queries: F32, threads: int) -> Scorer:
         return self._code.fine(queries, self._parts[0][1], threads)

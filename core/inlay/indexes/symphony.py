@@ -245,10 +245,8 @@ class SymphonyQGIndex(NavigableIndex):
     def _ahead(self, near: Scorer, threads: int) -> LinkScorer:
         return LinkQueries(self._coder, self._links, near, threads)
 
-    def _candidates(self, k: int, wanted: int | None) -> int:
-        if wanted is None:
-            return 0 if self._vectors == "lvq8" else k + max(2, k // 4)
-        return max(wanted, k) if wanted else 0
+    def _default_candidates(self, k: int) -> int:
+        return 0 if self._vectors == "lvq8" else k + max(2, k // 4)
 
     def _bytes(self, *, cold: bool) -> int:
         return super()._bytes(cold=cold) + (0 if cold else self._links.nbytes(cold=False))

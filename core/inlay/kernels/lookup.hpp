@@ -125,25 +125,6 @@ INLAY_ACROSS(min)
 INLAY_ACROSS(max)
 #undef INLAY_ACROSS
 
-// Four tables, of each of which eight entries are left: its least and its largest are among them.
-template <std::size_t SIZE>
-INLAY_AVX2 INLAY_INLINE void add_four_avx2(const __m256 (&low)[4], const __m256 (&high)[4], __m128* range,
-                                           __m256d* lows, std::uint8_t* out) {
-    const __m128 least = min_across_avx2(low);
-    *range = _mm_max_ps(*range, _mm_sub_ps(max_across_avx2(high), least));
-    *lows = _mm256_add_pd(*lows, _mm256_cvtps_pd(least));
-    float each[4];
-    _mm_storeu_ps(each, least);
-    for (std::size_t r = 0; r < 4; ++r) std::memcpy(out + SIZE * r, each + r, sizeof *each);
-}
-
-INLAY_AVX2 INLAY_INLINE void finish_avx2(__m128 range, __m256d lows, Measured* found) {
-    float ranges[4];
-    _mm_storeu_ps(ranges, range);
-    for (const float one : ranges) found->range = one > found->range ? one : found->range;
-    _mm256_storeu_pd(found->lows, lows);
-}
-
 template <std::size_t SIZE>
 INLAY_AVX2 INLAY_INLINE Measured measure_avx2(const float* tables, std::size_t groups, std::uint8_t* out) {
     Measured found;
@@ -161,9 +142,17 @@ INLAY_AVX2 INLAY_INLINE Measured measure_avx2(const float* tables, std::size_t g
                 high[r] = _mm256_max_ps(high[r], _mm256_loadu_ps(table + e));
             }
         }
-        add_four_avx2<SIZE>(low, high, &range, &lows, out + SIZE * group);
+        const __m128 least = min_across_avx2(low);
+        range = _mm_max_ps(range, _mm_sub_ps(max_across_avx2(high), least));
+        lows = _mm256_add_pd(lows, _mm256_cvtps_pd(least));
+        float each[4];
+        _mm_storeu_ps(each, least);
+        for (std::size_t r = 0; r < 4; ++r) std::memcpy(out + SIZE * (group + r), each + r, sizeof *each);
     }
-    finish_avx2(range, lows, &found);
+    float ranges[4];
+    _mm_storeu_ps(ranges, range);
+    for (const float one : ranges) found.range = one > found.range ? one : found.range;
+    _mm256_storeu_pd(found.lows, lows);
     for (; group < groups; ++group) found.add<SIZE>(tables, group, out);
     return found;
 }
@@ -184,64 +173,6 @@ INLAY_AVX2 INLAY_INLINE void bytes_avx2(const float* table, float least, float i
         const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(number[0], number[1]), 0xD8);
         _mm_storeu_si128(reinterpret_cast<__m128i*>(out + e),
                          _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
-    }
-}
-
-template <std::size_t WIDTH>
-INLAY_AVX512 INLAY_INLINE void subsets_avx512(const float* y, float* table) {
-    constexpr __mmask16 kHas[4] = {0xAAAA, 0xCCCC, 0xF0F0, 0xFF00};  // entries with bit 0, 1, 2, 3
-    __m512 entries[1 << (WIDTH - 4)];
-    entries[0] = _mm512_setzero_ps();
-#pragma GCC unroll 4
-    for (int b = 0; b < 4; ++b)
-        entries[0] = _mm512_add_ps(entries[0], _mm512_maskz_mov_ps(kHas[b], _mm512_set1_ps(y[b])));
-    if constexpr (WIDTH == 6) {
-        entries[1] = _mm512_add_ps(entries[0], _mm512_set1_ps(y[4]));
-        entries[2] = _mm512_add_ps(entries[0], _mm512_set1_ps(y[5]));
-        entries[3] = _mm512_add_ps(entries[1], _mm512_set1_ps(y[5]));
-    }
-#pragma GCC unroll 4
-    for (std::size_t v = 0; v < std::size_t{1} << (WIDTH - 4); ++v)
-        _mm512_storeu_ps(table + 16 * v, entries[v]);
-}
-
-template <std::size_t SIZE>
-INLAY_AVX512 INLAY_INLINE Measured measure_avx512(const float* tables, std::size_t groups,
-                                                  std::uint8_t* out) {
-    Measured found;
-    __m128 range = _mm_setzero_ps();
-    __m256d lows = _mm256_setzero_pd();
-    std::size_t group = 0;
-    for (; group + 4 <= groups; group += 4) {
-        __m256 low[4], high[4];
-#pragma GCC unroll 4
-        for (std::size_t r = 0; r < 4; ++r) {
-            const float* table = tables + SIZE * (group + r);
-            __m512 least = _mm512_loadu_ps(table), most = least;
-#pragma GCC unroll 3
-            for (std::size_t e = 16; e < SIZE; e += 16) {
-                least = _mm512_min_ps(least, _mm512_loadu_ps(table + e));
-                most = _mm512_max_ps(most, _mm512_loadu_ps(table + e));
-            }
-            low[r] = _mm256_min_ps(_mm512_castps512_ps256(least), _mm512_extractf32x8_ps(least, 1));
-            high[r] = _mm256_max_ps(_mm512_castps512_ps256(most), _mm512_extractf32x8_ps(most, 1));
-        }
-        add_four_avx2<SIZE>(low, high, &range, &lows, out + SIZE * group);
-    }
-    finish_avx2(range, lows, &found);
-    for (; group < groups; ++group) found.add<SIZE>(tables, group, out);
-    return found;
-}
-
-template <std::size_t SIZE>
-INLAY_AVX512 INLAY_INLINE void bytes_avx512(const float* table, float least, float inverse, float top,
-                                            std::uint8_t* out) {
-#pragma GCC unroll 4
-    for (std::size_t e = 0; e < SIZE; e += 16) {
-        const __m512 above = _mm512_sub_ps(_mm512_loadu_ps(table + e), _mm512_set1_ps(least));
-        const __m512 t = _mm512_add_ps(_mm512_mul_ps(above, _mm512_set1_ps(inverse)), _mm512_set1_ps(0.5f));
-        const __m512i number = _mm512_cvttps_epi32(_mm512_min_ps(t, _mm512_set1_ps(top)));
-        _mm_storeu_si128(reinterpret_cast<__m128i*>(out + e), _mm512_cvtepi32_epi8(number));
     }
 }
 #endif
@@ -287,7 +218,6 @@ INLAY_AVX512 INLAY_INLINE void bytes_avx512(const float* table, float least, flo
 INLAY_TABLES_LEVEL(, scalar)
 #if defined(INLAY_X86)
 INLAY_TABLES_LEVEL(INLAY_AVX2, avx2)
-INLAY_TABLES_LEVEL(INLAY_AVX512, avx512)
 #endif
 #undef INLAY_TABLES_LEVEL
 

@@ -146,7 +146,7 @@ inline constexpr Kernels kAvx512Kernels = {
     lorann::scan_avx512<8, 1>,
     lorann::scan_avx512<8, 8>,
     INLAY_SIGNMAG(avx512, avx512),
-    INLAY_FASTSCAN(avx512, avx512),
+    INLAY_FASTSCAN(avx512, avx2),
     stages::scan<stages::sums16<fastscan::sums32_avx512>, stages::finish_avx512>,
     stages::scan256_avx512,
     INLAY_ADDITIVE(avx512),
