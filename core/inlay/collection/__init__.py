@@ -4,6 +4,7 @@
     copying exchange                           copies of it, and documents for other programs
     searching selection ranking fusion mmr     which documents, in which order
     store view upkeep choice                   records, vectors and an index, kept in step
+    columns                                    what filters go by
     database records full_text                 documents in SQLite: the truth
     batch filters filter_sql metadata          what comes in, and what a filter means
     vectors disk                               floats in an append-only file

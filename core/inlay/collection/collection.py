@@ -234,8 +234,8 @@ class Collection(Readable):
             raise ValueError("give ids or a filter; clear() removes all documents")
         judge, names = selection.judge(filter), batch.check_known_ids(ids)
         with self._store.changing():
-            with self._store.reading() as (_, reader):  # a function that changes the collection is refused
-                rows = selection.selected(reader, judge, names)
+            with self._store.reading() as (view, reader):  # a function that changes the collection is refused
+                rows = selection.selected(view, reader, judge, names)
             if len(rows):
                 self._store.remove(rows)
         return len(rows)
@@ -280,8 +280,8 @@ class Collection(Readable):
         judge, names = selection.judge(filter), batch.check_known_ids(ids)
         metadata.encode(patch)  # refused before anything is read
         with self._store.changing():
-            with self._store.reading() as (_, reader):
-                rows = selection.selected(reader, judge, names)
+            with self._store.reading() as (view, reader):
+                rows = selection.selected(view, reader, judge, names)
                 metas = [
                     metadata.encode(patch if replace else {**record.metadata, **patch})
                     for record in selection.read(reader, rows)

@@ -31,7 +31,18 @@ import numpy as np
 from ..contents import FormatError
 from ..parallel.lock import SharedLock
 from . import disk, full_text, upkeep
-from .database import DATABASE, Database, Durability, WriterLock, claim, leave_open, make_words, open_folder
+from .columns import Columns
+from .database import (
+    DATABASE,
+    Database,
+    Durability,
+    WriterLock,
+    claim,
+    leave_open,
+    make_patched,
+    make_words,
+    open_folder,
+)
 from .records import Reader, Record, State, Writer
 from .vectors import I64, FileVectors, MemoryVectors, Slots, Vectors
 from .view import View, bring, built, grown, pieces
@@ -291,8 +302,13 @@ class Store:
 
     def set_metas(self, rows: I64, metas: list[str]) -> None:
         """Write other metadata to documents; the index knows nothing of them."""
-        with self.changing() as (_, writer):
-            self._commit(writer, lambda: writer.set_metas(rows, metas))
+        with self.changing() as (view, writer):
+
+            def change() -> None:
+                make_patched(writer)
+                writer.set_metas(rows, metas, view.state.patches)
+
+            self._commit(writer, change)
 
     def index_texts(self) -> None:
         """Make texts searchable, unless they are."""
@@ -429,6 +445,8 @@ class Store:
                 self._ended = (
                     "this process was forked while the collection in memory was in use; its copy is torn"
                 )
+            elif self._view is not None:  # a thread that is not here may have been at work on its columns
+                self._view = replace(self._view, columns=Columns())
             return
         self._database.abandon()
         if self._lock is not None:

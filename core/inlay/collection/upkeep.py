@@ -81,7 +81,8 @@ def _tail(state: State) -> int:
 
 
 def _snapshot_name(state: State) -> str:
-    return f"index-{'-'.join(map(str, state.version))}.inlay"
+    generation, next_row, removed, _ = state.version  # the index knows nothing of metadata
+    return f"index-{generation}-{next_row}-{removed}.inlay"
 
 
 def save_snapshot(folder: Path, state: State, index: Index) -> State:
