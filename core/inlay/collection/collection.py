@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from ..progress import Progress, track
-from . import batch, copying, exchange, metadata, opening, selection
+from . import batch, copying, exchange, metadata, opening, selection, watching
 from .database import Durability
 from .reading import Filter, Readable
 from .store import CHUNK
@@ -46,6 +46,7 @@ class Collection(Readable):
         full_text: bool = False,
         read_only: bool = False,
         durability: Durability = "full",
+        recall: float = watching.TARGET,
     ) -> Self:
         """Open a collection, made if there is none.
 
@@ -72,6 +73,10 @@ class Collection(Readable):
         durability : {"full", "normal"}
             With "normal" the last changes may be missing after a loss of power, but none of them in part, and
             nothing after the death of the process alone.
+        recall : float, 0 to 1
+            Which part of the nearest a search shall find on average. A writer measures it on a sample of the
+            documents whenever half of them are new, and where it is less, all searches take more effort
+            from then on; `stats` has the figures.
 
         Raises
         ------
@@ -84,7 +89,7 @@ class Collection(Readable):
             When it is open for writing already; FileNotFoundError for `read_only` when there is none.
         """
         wanted = opening.Wanted(os.fspath(path), dim, metric, index, collection, full_text)
-        store = opening.open_store(wanted, read_only=read_only, durability=durability)
+        store = opening.open_store(wanted, read_only=read_only, durability=durability, recall=recall)
         return cls(store, wanted.place)
 
     @classmethod

@@ -20,7 +20,7 @@ from typing import Literal
 
 from ..contents import FormatError
 from . import disk, full_text
-from .records import PATCHED, Reader, State, Writer, damage
+from .records import PATCHED, WATCH, Reader, State, Writer, damage
 
 Durability = Literal["full", "normal"]
 DATABASE = "inlay.sqlite"
@@ -29,7 +29,7 @@ LOCK = "writer.lock"
 # Stored: changing anything down to the blank line needs a new format version. Tables that not every
 # collection has add their number to it: without them it stays 1, which every Inlay reads.
 FORMAT = 1
-OPTIONAL = {"words": (1, full_text.TABLE), "patched": (2, PATCHED)}
+OPTIONAL = {"words": (1, full_text.TABLE), "patched": (2, PATCHED), "watch": (4, WATCH)}
 APPLICATION = 0x494E4C59  # says whose database it is
 SCHEMA = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, metric TEXT NOT NULL, "
@@ -74,17 +74,14 @@ def _make_tables(writer: Writer, state: State) -> None:
 
 def make_words(writer: Writer) -> None:
     """Make texts searchable, those there are included; part of a transaction."""
-    _make_optional(writer, "words")
+    provide(writer, "words")
     writer.ask(full_text.BUILD)
 
 
-def make_patched(writer: Writer) -> None:
-    """Make the table of changed metadata if there is none; part of a transaction."""
-    if not writer.has_patches():
-        _make_optional(writer, "patched")
-
-
-def _make_optional(writer: Writer, name: str) -> None:
+def provide(writer: Writer, name: str) -> None:
+    """Make one of the optional tables if there is none; part of a transaction."""
+    if writer.has(name):
+        return
     number, statement = OPTIONAL[name]
     ((version,),) = writer.ask("PRAGMA user_version")
     writer.ask(statement)

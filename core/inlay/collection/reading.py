@@ -87,9 +87,10 @@ class Readable:
         dict
             `documents`, `removed` (documents whose vectors still take space), `dim`, `metric`, `index`,
             `generation` (counts compactions), `index_bytes` in memory of which `index_bytes_hot` are touched
-            by every search, `vector_bytes`, `filter_keys` (for which filters have columns in memory by now) and
-            `filter_bytes` (of these), `full_text` (whether texts can be searched), and `disk_bytes` (None in
-            memory).
+            by every search, `vector_bytes`, `filter_keys` (which have columns in memory, for filters) and
+            `filter_bytes` (of these), `recall` (what was measured last, None for an exact index) and
+            `effort_level` (how often the effort of searches was doubled for it), `full_text` (whether texts
+            can be searched), and `disk_bytes` (None in memory).
         """
         return self._store.stats()
 

@@ -7,6 +7,7 @@
     kept    the rows that the last compaction kept
     words   the words of the texts, if they are to be searched      `full_text`
     patched the rows whose metadata were changed, each with the number of its last change, if any ever were
+    watch   the recall that was measured last, and the effort for it, once it was
 
 A document is written as a new row, whose vector and text never change: replacing it removes one row and adds
 another, and no row number is used twice. So (generation, next_row, removed) says all about a state that an
@@ -34,8 +35,14 @@ from .vectors import I64
 METRICS = ("l2", "ip", "cosine")
 Version = tuple[int, int, int, int]  # generation, next row, removed, patches
 
-# Stored: changing this needs a new format version.
+# Stored: changing these needs a new format version.
 PATCHED = "CREATE TABLE patched (n INTEGER PRIMARY KEY, row INTEGER NOT NULL UNIQUE)"
+
+WATCH = (
+    "CREATE TABLE watch (one INTEGER PRIMARY KEY CHECK (one = 1), spec TEXT NOT NULL, row INTEGER NOT NULL, "
+    "level INTEGER NOT NULL, recall REAL NOT NULL)"
+)
+MAX_LEVEL = 5
 
 _VERSION = "generation, next_row, removed"
 _IS_PATCHED = "EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'patched')"
@@ -131,6 +138,28 @@ class State:
 _COLUMNS = tuple(field.name for field in fields(State) if field.name != "patches")
 
 
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The line of `watch`: the recall that was measured last, see `watching`.
+
+    Parameters
+    ----------
+    spec : str
+        Of the index.
+    row : int
+        The next row then.
+    level : int
+        Of the effort, 0 to 5.
+    recall : float
+        At that level.
+    """
+
+    spec: str
+    row: int
+    level: int
+    recall: float
+
+
 @contextmanager
 def damage(file: str) -> Iterator[None]:
     """Turn what SQLite says about a damaged file into a FormatError."""
@@ -205,6 +234,22 @@ class Reader:
         version: Version = self.ask(f"SELECT {_VERSION}, coalesce(max(n), 0) FROM state, patched")[0]
         return version
 
+    def watch(self) -> Watch | None:
+        """Return what was seen of recall last; None if it never was measured."""
+        if not self.has("watch"):
+            return None
+        lines = self.ask("SELECT spec, row, level, recall FROM watch")
+        if not lines:
+            return None
+        watch = Watch(*lines[0])
+        if (
+            not (type(watch.spec) is str and type(watch.row) is int and type(watch.recall) is float)
+            or type(watch.level) is not int
+            or not (0 <= watch.level <= MAX_LEVEL and 0 <= watch.recall <= 1)
+        ):
+            raise FormatError(f"what is said of recall cannot be true: {watch!r:.200}", file=self._file)
+        return watch
+
     def kept(self, state: State) -> I64:
         """Return the rows that the last compaction kept, ascending."""
         lines = self.ask("SELECT rows FROM kept")
@@ -244,13 +289,13 @@ class Reader:
         """Return the rows of all documents, in order of insertion."""
         return self._rows("SELECT row FROM doc ORDER BY row")
 
-    def has_patches(self) -> bool:
-        """Tell whether metadata were ever changed in place."""
-        return bool(self.ask(f"SELECT {_IS_PATCHED}")[0][0])
+    def has(self, table: str) -> bool:
+        """Tell whether there is a table that not every collection has."""
+        return bool(self.ask("SELECT 1 FROM sqlite_master WHERE name = ?", [table]))
 
     def patched(self, after: int) -> I64:
         """Return the rows whose metadata were changed after the first `after` changes."""
-        if not self.has_patches():
+        if not self.has("patched"):
             return np.empty(0, np.int64)
         return self._rows("SELECT row FROM patched WHERE n > ?", [after])
 
@@ -302,7 +347,7 @@ class Reader:
 
     def has_words(self) -> bool:
         """Tell whether texts can be searched."""
-        return bool(self.ask("SELECT 1 FROM sqlite_master WHERE name = 'words'"))
+        return self.has("words")
 
     def worded(
         self, text: str, limit: int, allowed: I64 | None = None
@@ -404,7 +449,7 @@ class Writer(Reader):
     def renew(self, kept: I64) -> None:
         """Begin the lists of a new generation."""
         self.ask("DELETE FROM gone")
-        if self.has_patches():
+        if self.has("patched"):
             self.ask("DELETE FROM patched")
         self.ask("DELETE FROM kept")
         self.ask("INSERT INTO kept VALUES (?)", [kept.astype("<i8").tobytes()])
@@ -427,6 +472,11 @@ class Writer(Reader):
         places = ", ".join("?" * (1 + len(_COLUMNS)))
         values = [getattr(state, name) for name in _COLUMNS]
         self.ask(f"INSERT OR REPLACE INTO state ({names}) VALUES ({places})", [1, *values])
+
+    def put_watch(self, watch: Watch) -> None:
+        """Write what was seen of recall."""
+        line = [1, watch.spec, watch.row, watch.level, watch.recall]
+        self.ask("INSERT OR REPLACE INTO watch VALUES (?, ?, ?, ?, ?)", line)
 
     def _many(self, sql: str, lines: Iterable[Sequence[Any]]) -> None:
         with self._lock, damage(self._file):

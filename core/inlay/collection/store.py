@@ -30,7 +30,7 @@ import numpy as np
 
 from ..contents import FormatError
 from ..parallel.lock import SharedLock
-from . import disk, full_text, upkeep
+from . import disk, full_text, upkeep, watching
 from .columns import Columns
 from .database import (
     DATABASE,
@@ -39,11 +39,11 @@ from .database import (
     WriterLock,
     claim,
     leave_open,
-    make_patched,
     make_words,
     open_folder,
+    provide,
 )
-from .records import Reader, Record, State, Writer
+from .records import Reader, Record, State, Watch, Writer
 from .vectors import I64, FileVectors, MemoryVectors, Slots, Vectors
 from .view import View, bring, built, grown, pieces
 
@@ -66,6 +66,8 @@ class Store:
         What a new collection begins with.
     read_only : bool
     durability : {"full", "normal"}
+    recall : float
+        What a writer raises the effort of searches for.
 
     Raises
     ------
@@ -74,9 +76,16 @@ class Store:
     """
 
     def __init__(
-        self, folder: Path | None, wanted: State, *, read_only: bool, durability: Durability
+        self,
+        folder: Path | None,
+        wanted: State,
+        *,
+        read_only: bool = False,
+        durability: Durability = "full",
+        recall: float = watching.TARGET,
     ) -> None:
         self.folder = folder
+        self._recall = recall
         self.read_only = read_only
         self._forked = False
         self._ended: str | None = None  # why nothing can be done any more
@@ -177,7 +186,7 @@ class Store:
         if view is None or view.index is None or view.state.generation != state.generation:
             self._view = self._loaded(reader, state, view)
             return
-        following = replace(view, state=state)
+        following = replace(view, state=state, watch=reader.watch())
         if self.read_only and following.is_outgrown and view.state.snapshot_crc != state.snapshot_crc:
             self._view = self._loaded(reader, state, None)  # with the index that the writer has built
             return
@@ -190,7 +199,7 @@ class Store:
 
     def _loaded(self, reader: Reader, state: State, before: View | None) -> View:
         """Make the view of a state from the files, or with the index of the view before."""
-        view = View(state, Slots(reader.kept(state), state.first_row))
+        view = View(state, Slots(reader.kept(state), state.first_row), watch=reader.watch())
         if state.dim is None:
             return view
         gone = reader.gone(0)
@@ -305,7 +314,7 @@ class Store:
         with self.changing() as (view, writer):
 
             def change() -> None:
-                make_patched(writer)
+                provide(writer, "patched")
                 writer.set_metas(rows, metas, view.state.patches)
 
             self._commit(writer, change)
@@ -348,8 +357,22 @@ class Store:
                     self._view = view
                 self.snapshot()
                 view = self._present()
+            if watching.is_due(view):
+                self._see(watching.watched(view, self._recall), writer)
+                view = self._present()
             if view.index is not None and upkeep.is_tail_long(view.state, view.index):
                 self.snapshot()
+
+    def _see(self, watch: Watch, writer: Writer) -> None:
+        """Take over, and write down for others, what effort the recall takes."""
+
+        def change() -> None:
+            provide(writer, "watch")
+            writer.put_watch(watch)
+
+        self._commit(writer, change)
+        with self._shared.exclusive():
+            self._view = replace(self._present(), watch=watch)
 
     def _present(self) -> View:
         assert self._view is not None

@@ -12,7 +12,7 @@ from ..indexes import Index
 from . import choice
 from .columns import Columns
 from .filters import Filter
-from .records import Reader, State
+from .records import Reader, State, Watch
 from .vectors import F32, I64, Slots, Vectors
 
 _PIECE = 16_384  # vectors read at once: 25 MB at 384 dimensions
@@ -35,6 +35,8 @@ class View:
         With how many documents scanning was found to be better than any graph.
     columns : Columns
         Of the generation: what filters go by.
+    watch : Watch or None
+        What was seen of recall last.
     """
 
     state: State
@@ -43,11 +45,17 @@ class View:
     index: Index | None = None
     looked: int = 0
     columns: Columns = field(default_factory=Columns)
+    watch: Watch | None = None
 
     @property
     def metric(self) -> str:
         """The metric of the collection."""
         return self.state.metric
+
+    @property
+    def level(self) -> int:
+        """The level of effort that a search takes."""
+        return 0 if self.watch is None else self.watch.level
 
     def stats(self) -> dict[str, Any]:
         """Return what there is to know in numbers; see `Collection.stats`."""
@@ -63,6 +71,8 @@ class View:
             "index_bytes_hot": 0 if index is None else index.nbytes_hot,
             "vector_bytes": state.n_slots * (state.dim or 0) * 4,
             **self.columns.stats(),
+            "effort_level": self.level,
+            "recall": None if self.watch is None else self.watch.recall,
         }
 
     @property

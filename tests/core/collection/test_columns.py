@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from inlay import Collection, FormatError
 from inlay.collection import columns, filters
 from inlay.collection.columns import Columns
-from inlay.collection.database import Database, make_patched
+from inlay.collection.database import Database, provide
 from inlay.collection.metadata import decode, encode
 from inlay.collection.records import State
 from inlay.collection.vectors import Slots
@@ -48,7 +48,7 @@ class Documents:
             del self.model[row]
 
     def change(self, row, held):
-        make_patched(self.writer)
+        provide(self.writer, "patched")
         self.writer.set_metas(np.array([row]), [encode(held)], self.writer.state().patches)
         self.model[row] = decode(encode(held))
 
