@@ -349,6 +349,16 @@ class Collection(Readable):
         """
         return sum(len(self.upsert(**columns, progress=False)) for columns in exchange.read(Path(file)))
 
+    def drop(self) -> None:
+        """Remove the collection, its files included, and close it; others of the same folder stay.
+
+        Raises
+        ------
+        PermissionError
+            When it was opened for reading only.
+        """
+        self._store.destroy()
+
     def close(self) -> None:
         """Let go of files and memory; nothing is lost without it. Closing twice is no error."""
         self._store.close()

@@ -67,6 +67,11 @@ class Readable:
             return reader.has_words()
 
     @property
+    def recall(self) -> float:
+        """Which part of the nearest a search shall find on average; see `Collection.open`."""
+        return self._store.recall
+
+    @property
     def read_only(self) -> bool:
         """Whether changes are refused."""
         return self._store.read_only

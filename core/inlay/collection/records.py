@@ -45,6 +45,7 @@ WATCH = (
 MAX_LEVEL = 5
 
 _VERSION = "generation, next_row, removed"
+_PATCHES = "(SELECT coalesce(max(n), 0) FROM patched)"
 _IS_PATCHED = "EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'patched')"
 _LISTED = 500  # parameters in one statement; older SQLites take 999
 _PAGE = 1000  # records read at once by those who walk over all
@@ -231,7 +232,7 @@ class Reader:
             if not there:
                 return generation, next_row, removed, 0
             self._is_patched = True
-        version: Version = self.ask(f"SELECT {_VERSION}, coalesce(max(n), 0) FROM state, patched")[0]
+        version: Version = self.ask(f"SELECT {_VERSION}, {_PATCHES} FROM state")[0]
         return version
 
     def watch(self) -> Watch | None:

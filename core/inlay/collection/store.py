@@ -34,6 +34,7 @@ from . import disk, full_text, upkeep, watching
 from .columns import Columns
 from .database import (
     DATABASE,
+    LOCK,
     Database,
     Durability,
     WriterLock,
@@ -85,7 +86,7 @@ class Store:
         recall: float = watching.TARGET,
     ) -> None:
         self.folder = folder
-        self._recall = recall
+        self.recall = recall
         self.read_only = read_only
         self._forked = False
         self._ended: str | None = None  # why nothing can be done any more
@@ -358,7 +359,7 @@ class Store:
                 self.snapshot()
                 view = self._present()
             if watching.is_due(view):
-                self._see(watching.watched(view, self._recall), writer)
+                self._see(watching.watched(view, self.recall), writer)
                 view = self._present()
             if view.index is not None and upkeep.is_tail_long(view.state, view.index):
                 self.snapshot()
@@ -445,13 +446,31 @@ class Store:
                 if not self.read_only:
                     self._save_at_close()
             finally:
-                with self._shared.exclusive():
-                    self._ended = "the collection is closed"
-                    self._view = None
-                    self._in_memory.clear()
-                    self._release()
-                    if self._database is not None:
-                        self._database.close()
+                self._end()
+
+    def _end(self) -> None:
+        with self._shared.exclusive():
+            self._ended = "the collection is closed"
+            self._view = None
+            self._in_memory.clear()
+            self._release()
+            if self._database is not None:
+                self._database.close()
+
+    def destroy(self) -> None:
+        """Remove all documents and files, and close."""
+        with self.changing():
+            self.clear()
+            # The writer's lock is held to the end. Until the database goes, this is an empty collection.
+            if self.folder is not None:
+                upkeep.remove_files(self.folder)
+                assert self._database is not None
+                self._database.close()
+                for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", LOCK):
+                    (self.folder / name).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # other collections are in it
+                    self.folder.rmdir()
+            self._end()
 
     def _save_at_close(self) -> None:
         with self.changing() as (view, _), contextlib.suppress(OSError, sqlite3.OperationalError):

@@ -199,13 +199,17 @@ def test_a_collection_counts_its_columns_and_makes_them_anew_after_a_compaction(
     collection = opened(place, 2)
     collection.upsert(np.eye(2)[[0, 1] * 600], metadatas=[{"n": i} for i in range(1200)], progress=False)
     assert collection.count({"n": {"$gte": 1000}}) == 200
+    assert collection.update_metadata(None, {"n": 7}, filter={"n": 1199}) == 1
+    assert collection.count({"n": {"$gte": 1000}}) == 199
     stats = collection.stats()
     assert stats["filter_keys"] == ["n"]
     assert stats["filter_bytes"] > 1200
-    assert collection.delete(filter={"n": {"$lt": 1100}}) == 1100
+    assert collection.delete(filter={"n": {"$lt": 1100}}) == 1101
     assert collection.stats()["generation"] == 1
-    assert collection.count({"n": {"$gte": 1000}}) == 100
-    assert collection.count({"n": {"$ne": 1150}}) == 99
+    assert collection.count({"n": {"$gte": 1000}}) == 99
+    assert collection.count({"n": {"$ne": 1150}}) == 98
+    assert collection.update_metadata(None, {"n": 7}, filter={"n": 1150}) == 1
+    assert collection.count({"n": {"$gte": 1000}}) == 98
 
 
 def test_readers_of_another_process_see_metadata_change(opened, tmp_path):
