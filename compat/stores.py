@@ -233,15 +233,16 @@ def answer(name: str, path: Path, queries: Floats, dim: int, requests: Connectio
 
 def recall(base: Floats, queries: Floats, rows: Sequence[Sequence[int]], filtered: bool) -> float:
     """Return the mean share of the K nearest by cosine that was found; rows as near as the last are right."""
-    found = 0
+    found = wanted = 0
     lengths = np.linalg.norm(base, axis=1)
     for number, (query, near) in enumerate(zip(queries, rows, strict=True)):
         cosines = (base @ query) / lengths
         allowed = cosines[number % RARE :: RARE] if filtered else cosines
         last = np.partition(allowed, len(allowed) - min(K, len(allowed)))[-min(K, len(allowed))]
-        right = [row for row in near if not filtered or row % RARE == number % RARE]
+        right = np.array([row for row in near if not filtered or row % RARE == number % RARE], np.int64)
         found += int((cosines[right] >= last - 1e-6).sum())
-    return found / (min(K, len(base)) * len(queries))
+        wanted += min(K, len(allowed))
+    return found / wanted
 
 
 def measure(
