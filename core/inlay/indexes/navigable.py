@@ -253,9 +253,9 @@ class GraphIndex(NavigableIndex):
     -----
     A search evaluates about ef * degree / 2 rows. A row costs 4 * degree bytes beside its code. Removed rows
     stay, and are walked through but never returned, until a fifth of all are; then, and in `compact`, the
-    graph is led around them. Rows of which the same is stored are one vertex, and take no more of a search than
-    one. `range_search` is incomplete as every search of a graph is: it widens the beam
-    until less than half of what it holds lies within the radius.
+    graph is led around them. Rows of which the same is stored are one vertex, and take no more of a search
+    than one. `range_search` is incomplete as every search of a graph is: it widens the beam until less than
+    half of what it holds lies within the radius.
 
     References
     ----------

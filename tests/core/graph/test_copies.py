@@ -1,5 +1,7 @@
 """Rows that are the same are one vertex and its chain, whatever is added, removed, undone or renamed."""
 
+import itertools
+
 import numpy as np
 import pytest
 from core.graph.exact import found_by, graph_of, kinds, pairs_of, places_of, rows_of, seeds, tidy_places
@@ -71,7 +73,7 @@ def test_chains_in_pieces_and_of_the_living(seed, n, data):
     chain, lists = np.full(n, NONE, np.uint32), []
     for part in np.split(rng.permutation(n), np.unique(rng.integers(0, n + 1, 6))):
         lists.append(part.tolist())
-        for one, other in zip(part[:-1], part[1:], strict=True):
+        for one, other in itertools.pairwise(part):
             chain[one] = other
     assert are_whole(chain)
     np.testing.assert_array_equal(

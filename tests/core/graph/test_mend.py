@@ -261,7 +261,7 @@ class Stop(Exception):
 
 @pytest.fixture
 def stop_soon():
-    """A function, after the call of which a signal handler raises in a moment."""
+    """A function that calls another, in the course of which a signal handler raises."""
     if not hasattr(signal, "setitimer"):
         pytest.skip("needs a timer")
 
@@ -269,7 +269,12 @@ def stop_soon():
         raise Stop
 
     before = signal.signal(signal.SIGALRM, stop)
-    yield lambda: signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+    def call(function, *arguments):
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        return function(*arguments)
+
+    yield call
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
@@ -282,8 +287,7 @@ def test_a_signal_ends_mending_which_is_undone(stop_soon):
     pairs = pairs_of(rows_of("numbers", n, 2, 0))
     started = time.monotonic()
     with pytest.raises(Stop):
-        stop_soon()
-        mend(graph, pairs, None)
+        stop_soon(mend, graph, pairs, None)
     assert time.monotonic() - started < 2
     assert graph.check() != []
     graph.truncate(0)
@@ -297,7 +301,6 @@ def test_a_signal_ends_healing_which_changes_nothing(stop_soon):
     pairs = pairs_of(rows_of("numbers", n, 2, 0))
     started = time.monotonic()
     with pytest.raises(Stop):
-        stop_soon()
-        heal(graph, pairs, alive, 1.0, 0, 1)
+        stop_soon(heal, graph, pairs, alive, 1.0, 0, 1)
     assert time.monotonic() - started < 2
     np.testing.assert_array_equal(places_of(graph), places)
