@@ -7,7 +7,7 @@ hop to a thread, where the sync method does the rest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.documents import Document
@@ -19,7 +19,7 @@ from typing_extensions import override
 from inlay.collection import Collection, Hit
 
 from .retriever import HYBRID, InlayRetriever
-from .translation import SCORES, Filter, Rows, Score, Vector, bridged, document
+from .translation import SCORES, Filter, Rows, Score, Vector, bridged, document, worded
 
 WIDTHS = ("fetch_k", "lambda_mult")  # of MMR, and of stores that filter after the search
 
@@ -64,6 +64,7 @@ class Reading(VectorStore):
         where: Filter = None,
         limit: int | None = None,
         offset: int | None = None,
+        where_document: Mapping[str, Any] | None = None,
         *,
         filter: Filter = None,
         include: Sequence[str] = ("metadatas", "documents"),
@@ -78,6 +79,9 @@ class Reading(VectorStore):
             Two names for one thing: matching documents only.
         limit, offset : int, optional
             How many to read at most, and how many matching ones to pass over first.
+        where_document : dict, optional
+            Only documents whose text is such: `{"$contains": "tea"}`, `$not_contains`, and `$and` or `$or`
+            around several.
         include : sequence of {"metadatas", "documents", "embeddings"}
             The columns to read beside the ids.
 
@@ -93,7 +97,7 @@ class Reading(VectorStore):
             raise ValueError(f"include knows metadatas, documents and embeddings, not {', '.join(unknown)}")
         records = self._collection.get(
             [ids] if isinstance(ids, str) else ids,
-            filter=bridged(where if filter is None else filter),
+            filter=worded(where if filter is None else filter, where_document),
             limit=limit,
             offset=offset or 0,
         )

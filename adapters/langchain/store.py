@@ -318,7 +318,8 @@ class InlayVectorStore(Closing, Writing):
         FileNotFoundError
             When there is no such folder.
         FormatError
-            When it is damaged, or holds anything but a flat index and documents with plain metadata.
+            When it is damaged, or holds anything but an index of float vectors (flat, HNSW or IVF) and
+            documents with plain metadata.
         """
         saved = faiss_folder.read(Path(folder_path), index_name)
         options.setdefault("metric", None if isinstance(path, Collection) else saved.metric)

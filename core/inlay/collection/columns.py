@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..contents import FormatError
 from . import filters, metadata
 from .filters import And, Filter, In, Leaf, Not, Or, Order
 from .records import Reader, State
@@ -280,7 +281,7 @@ class Columns:
         changed = reader.patched(0 if before is None else before.patches)
         for key, column in self._columns.items():
             for rows, texts in reader.values_of(key, changed):
-                column.put(slots.of(rows), texts)
+                column.put(_placed(rows, state, slots), texts)
             column.fill(column.n_slots)
         self._state = state
 
@@ -302,7 +303,7 @@ class Columns:
         if column is not None:
             return column.mask(node)
         found = np.zeros(state.n_slots, np.bool_)
-        found[slots.of(reader.matching(node))] = True
+        found[_placed(reader.matching(node), state, slots)] = True
         return found
 
     def _column(self, key: str, reader: Reader, state: State, slots: Slots) -> Column | None:
@@ -313,7 +314,7 @@ class Columns:
         # Once it is filled, no row is missing that a compaction has kept.
         first_row = state.first_row + column.n_slots - state.n_kept if column.n_slots else 0
         for rows, texts in reader.values(key, first_row) if column.n_slots < state.n_slots else ():
-            column.put(slots.of(rows), texts)
+            column.put(_placed(rows, state, slots), texts)
             if column.nbytes > self._budget:
                 self._too_large.add(key)
                 return None
@@ -323,3 +324,11 @@ class Columns:
         while len(self._columns) > 1 and self._nbytes > self._budget:
             del self._columns[next(iter(self._columns))]
         return column
+
+
+def _placed(rows: I64, state: State, slots: Slots) -> I64:
+    """Return the slots of rows that the database names."""
+    found = slots.of(rows)
+    if len(found) and (found.min() < 0 or found.max() >= state.n_slots):
+        raise FormatError("a document has a row that was never given")
+    return found

@@ -372,8 +372,6 @@ class Store:
             writer.put_watch(watch)
 
         self._commit(writer, change)
-        with self._shared.exclusive():
-            self._view = replace(self._present(), watch=watch)
 
     def _present(self) -> View:
         assert self._view is not None

@@ -158,6 +158,11 @@ class Child:
         return calls
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
     def writes(self) -> bool:
         """Whether it has said anything."""
         return bool(self._said)
@@ -249,6 +254,7 @@ def rounds(folder: Path, n: int, seed: int, index: str) -> collections.Counter[s
             Child(folder, seed * 10_000 + number * WRITERS + i, version + i, index) for i in range(WRITERS)
         ]
         while not any(child.writes for child in children):
+            assert all(child.is_alive for child in children), "a child ended by itself"
             time.sleep(0.001)
         time.sleep(rng.uniform(0.0, 0.4))
         rng.shuffle(children)

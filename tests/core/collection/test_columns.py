@@ -195,6 +195,14 @@ def test_damaged_metadata_are_a_format_error(documents):
             documents.check({"a": 1})
 
 
+@pytest.mark.parametrize("row", [7, 2**40])
+def test_a_row_that_never_was_is_a_format_error(documents, row):
+    documents.add([{"a": 1}, {"a": 2}])
+    documents.writer.ask("UPDATE doc SET row = ? WHERE row = 1", [row])
+    with pytest.raises(FormatError, match="never given"):
+        documents.check({"a": {"$gte": 1}})
+
+
 def test_a_collection_counts_its_columns_and_makes_them_anew_after_a_compaction(opened, place):
     collection = opened(place, 2)
     collection.upsert(np.eye(2)[[0, 1] * 600], metadatas=[{"n": i} for i in range(1200)], progress=False)
