@@ -122,7 +122,7 @@ def _in_lists(file: _File) -> tuple[str, F32]:
     for size in sizes[sizes > 0].tolist():
         held = file.take("<f4", size * dim).reshape(size, dim)
         numbers = file.take("<i8", size)
-        if int(numbers.min()) < 0 or int(numbers.max()) >= n:  # type: ignore[call-overload]
+        if int(numbers.min()) < 0 or int(numbers.max()) >= n:
             raise FormatError("the rows of the index are not numbered from 0 on")
         rows[numbers], seen[numbers] = held, True
     if not seen.all():
@@ -139,7 +139,7 @@ def _sizes(file: _File, n_lists: int) -> npt.NDArray[np.int64]:
         sizes[:] = given
     elif form == b"sprs" and count % 2 == 0:
         lists, held = given[::2], given[1::2]
-        if count and (int(lists.min()) < 0 or int(lists.max()) >= n_lists):  # type: ignore[call-overload]
+        if count and (int(lists.min()) < 0 or int(lists.max()) >= n_lists):
             raise FormatError("the lists of the index are not numbered as they should be")
         sizes[lists] = held
     else:
