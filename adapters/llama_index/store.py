@@ -217,7 +217,7 @@ class InlayVectorStore(Closing, BasePydanticVectorStore):
             [node.get_embedding() for node in given],
             ids=[node.node_id for node in given],
             texts=[to_text(node) for node in given],
-            metadatas=[to_metadata(node) for node in given],
+            metadatas=map(to_metadata, given),
             progress=progress,
         )
 

@@ -10,7 +10,7 @@ which order, and `store` for keeping and finding them.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -126,7 +126,7 @@ class Collection(Readable):
         *,
         ids: Sequence[str] | None = None,
         texts: Sequence[str] | None = None,
-        metadatas: Sequence[Mapping[str, Any]] | None = None,
+        metadatas: Iterable[Mapping[str, Any]] | None = None,
         progress: Progress = None,
     ) -> list[str]:
         """Store new documents.
@@ -142,7 +142,7 @@ class Collection(Readable):
             Not empty; by default new UUIDs.
         texts : sequence of str, optional
             Empty by default.
-        metadatas : sequence of dict, optional
+        metadatas : iterable of dict, optional
             See `inlay.collection.metadata` for what they may hold.
         progress : bool, callable or None
             True draws a bar, a callable receives (done, total).
@@ -172,7 +172,7 @@ class Collection(Readable):
         *,
         ids: Sequence[str] | None = None,
         texts: Sequence[str] | None = None,
-        metadatas: Sequence[Mapping[str, Any]] | None = None,
+        metadatas: Iterable[Mapping[str, Any]] | None = None,
         progress: Progress = None,
     ) -> list[str]:
         """Store documents, each in the place of the one with its id.

@@ -86,7 +86,7 @@ class Column:
         """Say that all slots up to here were put; those that were not have no value."""
         self._reserve(n_slots)
         self.n_slots = n_slots
-        if self._n_sortable > _LOOSE:
+        if self._n_sortable > (_LOOSE if self._runs else 0):
             self._sort()
 
     def mask(self, leaf: Leaf) -> Mask:
@@ -101,10 +101,16 @@ class Column:
                 wanted[start:stop] = True
             looked_up: Mask = wanted[codes]
             return looked_up
-        found = np.zeros(self.n_slots, np.bool_)
+        found: Mask | None = None
         for start, stop in spans:
-            found |= codes == start if stop == start + 1 else (codes >= start) & (codes < stop)
-        return found
+            if stop == start + 1:
+                some = codes == start
+            else:
+                some = codes >= start
+                if stop < self._first_loose + len(self._loose):
+                    some &= codes < stop
+            found = some if found is None else found | some
+        return np.zeros(self.n_slots, np.bool_) if found is None else found
 
     def _spans(self, leaf: Leaf) -> list[Span]:
         """Return the codes whose values meet a condition."""
@@ -287,16 +293,13 @@ class Columns:
 
     def _mask(self, node: Filter, reader: Reader, state: State, slots: Slots) -> Mask:
         match node:
-            case And(parts):
-                found = np.ones(state.n_slots, np.bool_)
-                for part in parts:
-                    found &= self._mask(part, reader, state, slots)
-                return found
-            case Or(parts):
-                found = np.zeros(state.n_slots, np.bool_)
-                for part in parts:
-                    found |= self._mask(part, reader, state, slots)
-                return found
+            case And(parts) | Or(parts):
+                combine = np.logical_and if isinstance(node, And) else np.logical_or
+                masks = [self._mask(part, reader, state, slots) for part in parts]
+                first = masks.pop(0) if masks else np.full(state.n_slots, isinstance(node, And))
+                for mask in masks:
+                    combine(first, mask, out=first)
+                return first
             case Not(part):
                 return ~self._mask(part, reader, state, slots)
         column = self._column(node.key, reader, state, slots)

