@@ -111,7 +111,7 @@ class Sections(dict[str, Array]):
         """
         for name, crc in list(self.unverified.items()):
             if self[name].nbytes <= at_most:
-                if zlib.crc32(np.ravel(self[name]).view(np.uint8)) != crc:
+                if zlib.crc32(np.ravel(self[name]).view(np.uint8).data) != crc:
                     raise self.fault(name, "the contents do not match their checksum")
                 self.unverified.pop(name, None)  # another thread may have been as far
 

@@ -14,8 +14,8 @@ aligned byte after the one before, so a table has no room for gaps, overlaps or 
 
 Reading trusts nothing: each size is compared with the bytes there are before memory is taken for it. An array
 comes back 64-byte aligned, as a fresh copy whose checksum was verified, or as a view of the mapped file. Of
-these the small ones are verified at once: they are means, codebooks and the like, on which every answer rests.
-Damage to a large one is found by `verify`, and before it could reach another file (`Sections.verify`).
+these the small ones are verified at once: means, codebooks and the like, on which every answer rests. Damage
+to a large one is found by `verify`, and before it could reach another file (`Sections.verify`).
 """
 
 import contextlib

@@ -74,7 +74,7 @@ def test_a_damaged_array_is_named_with_its_file_and_place(tmp_path):
         verify(path)
     assert (caught.value.file, caught.value.section, caught.value.offset) == (str(path), "rows", offset)
     assert str(caught.value).startswith(f"{path}, section 'rows', byte {offset}: ")
-    with pytest.raises(FormatError, match="section 'rows'.*checksum"):
+    with pytest.raises(FormatError, match=r"section 'rows'.*checksum"):
         read(path)
 
 

@@ -3,14 +3,14 @@
     python tests/formats/fuzz.py --files 100000 --seed 1
 
 An *accident* happens to bytes: they are cut off, flipped, overwritten, moved or added. Opened with all its
-checksums, such a file must be refused. Mapped, it must be refused or be found out: by `inlay.file.verify`, and
-when the index is saved. A *lie* is a file that was damaged and sealed again, with right checksums: sizes and
-other numbers of its header, the contents of its arrays. It must be refused, or be an index that can be
+checksums, such a file must be refused. Mapped, it must be refused or be found out: by `inlay.file.verify`,
+and when the index is saved. A *lie* is a file that was damaged and sealed again, with right checksums: sizes
+and other numbers of its header, the contents of its arrays. It must be refused, or be an index that can be
 searched, changed and saved; what it then answers is what its author wrote.
 
-Files are opened in a process of their own, which is started again after one that killed it. Number and seed make
-the file: `--only NUMBER` opens that one here, with its traceback. Memory is what Python and NumPy take while
-a file is opened, at most twice its size, and beyond that the address space of the process.
+Files are opened in a process of their own, which is started again after one that killed it. Number and seed
+make the file: `--only NUMBER` opens that one here, with its traceback. Memory is what Python and NumPy take
+while a file is opened, at most twice its size, and beyond that the address space of the process.
 """
 
 import argparse
@@ -23,8 +23,8 @@ import signal
 import struct
 import sys
 import time
-import tracemalloc
 import traceback
+import tracemalloc
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

@@ -11,6 +11,7 @@ import math
 import resource
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -234,7 +235,7 @@ def test_damage_to_a_mapped_file_does_not_reach_another(tmp_path):
     for change in (lambda index: None, lambda index: index.add(rows[:3]), lambda index: index.remove([4999])):
         index = inlay.load(path)  # 400 kB of rows: not read before they are searched
         change(index)
-        for call in (lambda: index.save(other), index.to_bytes, lambda: copy.copy(index)):
+        for call in (partial(index.save, other), index.to_bytes, partial(copy.copy, index)):
             with pytest.raises(FormatError, match=r"mapped\.inlay, section 'rows'.*checksum"):
                 call()
     assert not other.exists()
