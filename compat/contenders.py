@@ -239,7 +239,7 @@ REFINE = partial(fixed, "k_factor_rf", (1, 2, 5, 10, 20, 40))
 WIDTHS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400, 600)
 EF = partial(at_least_k, "ef", WIDTHS)
 EF_SEARCH = partial(at_least_k, "efSearch", WIDTHS)
-PROBES = (1, 2, 4, 8, 16, 32, 64, 128)
+PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 NPROBE = partial(fixed, "nprobe", PROBES)
 # Codes of few bits in lists: how many lists, and how many candidates get a second look.
 NPROBE_RERANK = partial(both, NPROBE, partial(times_k, "rerank", (5, 20)))
