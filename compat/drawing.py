@@ -109,7 +109,7 @@ def _draw_one(picture: Picture, styles: dict[str, Look], path: Path) -> None:
         f"names by speed at recall {RANKED_AT}; broad bands: the best of Inlay, the best of all others",
         fontsize=10,
     )
-    canvas.savefig(path, dpi=88, pil_kwargs={"optimize": True})
+    canvas.savefig(path, dpi=80, pil_kwargs={"optimize": True})
 
 
 def _lay_out(axes: Any, picture: Picture) -> None:
