@@ -23,7 +23,15 @@ class Saved(Family):
     __slots__ = ()
 
     def save(self, path: file.PathName) -> None:
-        """Write the index to a file: beside it first, then renamed, so that there is always a whole one."""
+        """Write the index to a file: beside it first, then renamed, so that there is always a whole one.
+
+        Raises
+        ------
+        FormatError
+            When the index lies in a mapped file that is damaged.
+        OSError
+            When the file cannot be written.
+        """
         with self._lock.shared():
             file.write(path, *self._contents())
 
