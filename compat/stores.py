@@ -33,7 +33,7 @@ from langchain_core.embeddings import Embeddings
 
 from compat import memory
 from compat.data import Floats, clustered
-from compat.report import share, table
+from compat.tables import share, table
 
 PART = 1000  # documents per call that adds
 RARE = 100  # one document in so many meets the filter
