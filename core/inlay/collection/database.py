@@ -123,6 +123,7 @@ class Database:
                 _make_tables(self.writer, file)
             else:
                 with self.borrow() as reader:
+                    reader.pin()  # another process may be about to make one of the optional tables
                     self._check(reader)
                 if not read_only:
                     self.writer = self._open_writer(file, durability)

@@ -108,10 +108,11 @@ def read(collection: Collection, until: float, threads: int) -> tuple[int, list[
     return sum(counts), wrong
 
 
-def elsewhere(folder: Path, until: float, threads: int, said: Any) -> None:
+def elsewhere(folder: Path, seconds: float, threads: int, all_here: Any, said: Any) -> None:
     """Read in another process."""
     with Collection.open(folder, read_only=True) as collection:
-        said.put(read(collection, until, threads))
+        all_here.wait()
+        said.put(read(collection, time.time() + seconds, threads))
 
 
 def run(folder: Path, seconds: float, threads: int, processes: int) -> tuple[dict[str, int], list[str]]:
@@ -121,14 +122,15 @@ def run(folder: Path, seconds: float, threads: int, processes: int) -> tuple[dic
     with Collection.open(folder, **OPEN) as collection:
         for group in range(GROUPS):
             put(collection, group, group)
-        said = context.Queue()
-        until = time.time() + seconds + (1.5 if processes > 1 else 0)  # for them to start
+        said, all_here = context.Queue(), context.Barrier(processes)
         children = [
-            context.Process(target=elsewhere, args=(folder, until, threads, said))
+            context.Process(target=elsewhere, args=(folder, seconds, threads, all_here, said))
             for _ in range(processes - 1)
         ]
         for child in children:
             child.start()
+        all_here.wait(timeout=120)
+        until = time.time() + seconds
         answers: list[tuple[int, list[str]]] = []
         reader = threading.Thread(target=lambda: answers.append(read(collection, until, threads)))
         reader.start()
@@ -137,7 +139,7 @@ def run(folder: Path, seconds: float, threads: int, processes: int) -> tuple[dic
             number += 1
             change(collection, rng, number)
         reader.join()
-        answers += [said.get(timeout=60) for _ in children]
+        answers += [said.get(timeout=120) for _ in children]
         for child in children:
             child.join()
         generation = int(collection.stats()["generation"])
