@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from inlay.collection import Collection
+from inlay.collection import AnyCollection, Collection
 
-Place = str | os.PathLike[str] | Collection | None
+Place = str | os.PathLike[str] | AnyCollection | None
 
 
 def opened(
@@ -17,15 +17,17 @@ def opened(
     index: str | None,
     full_text: bool,
     read_only: bool,
-) -> Collection:
-    """Open the collection at a path, or in memory for None; give back one that is open already.
+) -> AnyCollection:
+    """Open the collection at a path, or in memory for None; give back one that is open already, of any kind.
 
     Raises
     ------
     ValueError
         When an open one is not what the other arguments say.
+    TypeError
+        For what is neither.
     """
-    if not isinstance(place, Collection):
+    if place is None or isinstance(place, str | os.PathLike):
         return Collection.open(
             ":memory:" if place is None else place,
             metric=metric,
@@ -34,6 +36,8 @@ def opened(
             full_text=full_text,
             read_only=read_only,
         )
+    if not hasattr(place, "search_batch"):
+        raise TypeError(f"path must be a str, a path or an open collection, not {type(place).__name__}")
     for name, asked, found in (
         ("metric", metric, place.metric),
         ("index", None if index == "auto" else index, place.index),

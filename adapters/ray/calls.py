@@ -1,7 +1,8 @@
-"""Questions to the shards of a collection: one call a shard, to whichever replica is there, before a deadline.
+"""Questions to the shards: one call a shard, to whichever replica is there, before a deadline.
 
-A replica that was lost is asked nothing until it has answered a ping; the others of its shard answer meanwhile.
-Where there are none, a question waits for the engine to bring one back, or, for who wants that, does without.
+A replica that was lost is asked nothing until it has answered a ping; the others of its shard answer
+meanwhile. Where there are none, a question waits for the engine to bring one back, or, for who wants that,
+does without.
 """
 
 import contextlib
@@ -21,7 +22,7 @@ _PAUSE = 0.02  # seconds before a shard without a replica is tried again
 
 
 class DeadlineExceeded(TimeoutError):
-    """A call was not answered in time. A change may still happen, or happen in part; do it again to be sure."""
+    """A call was not answered in time. A change may yet happen, or in part; do it again to be sure."""
 
 
 class Calls:
@@ -66,7 +67,9 @@ class Calls:
                 return ask(self.map)
             except StaleMap:
                 if time.monotonic() > until:
-                    raise DeadlineExceeded("documents moved between shards faster than they were asked") from None
+                    raise DeadlineExceeded(
+                        "documents moved between shards faster than they were asked"
+                    ) from None
                 self.refresh()
 
     # The keeper
@@ -92,7 +95,9 @@ class Calls:
         until = time.monotonic() + seconds
         while True:
             try:
-                return ray.get(getattr(self.keeper, method).remote(*arguments), timeout=until - time.monotonic())
+                return ray.get(
+                    getattr(self.keeper, method).remote(*arguments), timeout=until - time.monotonic()
+                )
             except RayTaskError as error:
                 raise error.cause from None
             except GetTimeoutError:
@@ -181,7 +186,12 @@ class Calls:
             raise DeadlineExceeded(f"of shards {late} not all answered in {self.deadline:g} s") from None
 
     def _send(
-        self, waiting: dict[Any, tuple[int, Any]], shard: int, method: str, given: tuple[Any, ...], partial: bool
+        self,
+        waiting: dict[Any, tuple[int, Any]],
+        shard: int,
+        method: str,
+        given: tuple[Any, ...],
+        partial: bool,
     ) -> None:
         replicas = self.handles.get(shard)
         if replicas is None:

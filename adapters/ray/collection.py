@@ -5,14 +5,15 @@
     papers.upsert(vectors, ids=ids, texts=texts, metadatas=metadatas)
     papers.search(vector, 5, filter={"year": {"$gte": 2020}})
 
-    driver ── changes ──> keeper ──> the writer of each shard ── commits ──> /shared/papers/shard-000, -001, ...
+    driver ── changes ──> keeper ──> the writer of each shard ── commits ──> /shared/papers/shard-000, ...
            ── questions ───────────> any replica of each shard <── follows ──┘
 
-This file has what changes, and how a collection comes and goes; `reading` what can be asked, `calls` the way to
-the shards, `keeper` the one way to change anything, `moving` growth, `routing` which shard has what.
+This file has what changes, and how a collection comes and goes; `reading` what can be asked, `calls` the
+way to the shards, `keeper` the one way to change anything, `moving` growth, `routing` which shard has what.
 """
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ from inlay.collection import AnyCollection, batch, exchange, metadata, opening, 
 from inlay.collection.collection import LONG
 from inlay.collection.database import DATABASE, Durability
 from inlay.collection.records import State
+from inlay.collection.selection import Given as Filter
 from inlay.collection.store import CHUNK
 from inlay.progress import Progress, track
 
@@ -33,21 +35,28 @@ from .asynchronous import Asynchronous
 from .calls import Calls
 from .keeper import NAMESPACE, Keeper, KnownIds, Terms
 from .moving import Plan
-from .reading import Filter, Reading, _accepts, _split
+from .reading import Reading, accepts, split
 from .routing import MAP, Map, buckets_of, even, load, save
 
 
 class ShardedCollection(Reading, Asynchronous):
     """A collection over several shards; made by `ShardedCollection.open` or `attach`.
 
-    It answers the calls of `inlay.Collection` in the same way, and any thread may call anything. What differs:
-    functions as filters are asked in this process; iterating is not of one state; and a change of many
-    documents is durable shard by shard, 4096 documents at a time. Every call has a deadline, after which it
-    raises `DeadlineExceeded`.
+    It answers the calls of `inlay.Collection` in the same way, and any thread may call anything. What
+    differs: functions as filters are asked in this process; iterating is not of one state; and a change of
+    many documents is durable shard by shard, 4096 documents at a time. Every call has a deadline, after
+    which it raises `DeadlineExceeded`.
     """
 
     def __init__(
-        self, keeper: Any, path: str, *, deadline: float, change_deadline: float, partial: bool, read_only: bool
+        self,
+        keeper: Any,
+        path: str,
+        *,
+        deadline: float,
+        change_deadline: float,
+        partial: bool,
+        read_only: bool,
     ) -> None:
         self._calls = Calls(keeper, ray.get(keeper.where.remote(), timeout=change_deadline), deadline)
         self._path = path
@@ -114,14 +123,10 @@ class ShardedCollection(Reading, Asynchronous):
         if wanted.home is None:
             raise ValueError("a sharded collection needs a folder that all nodes see, not ':memory:'")
         terms = Terms(name or str(wanted.home), cpus, threads, durability, change_deadline)
-        try:
-            keeper, started = ray.get_actor(terms.name, NAMESPACE), False
-            if ray.get(keeper.home.remote(), timeout=change_deadline) != str(wanted.home):
-                raise ValueError(f"name={terms.name!r} is that of another collection that runs")
-        except ValueError as error:
-            if "another collection" in str(error):
-                raise
-            started = True
+        keeper = _running(terms.name)
+        started = keeper is None
+        if keeper is not None and _home(keeper, change_deadline) != str(wanted.home):
+            raise ValueError(f"name={terms.name!r} is that of another collection that runs")
         map = _provided(wanted, shards, replicas, running=not started, read_only=read_only)
         wanted.check_against(State(map.name, map.metric, map.spec, map.dim))
         if started:
@@ -162,14 +167,12 @@ class ShardedCollection(Reading, Asynchronous):
             When there is none.
         """
         _check_ray()
-        try:
-            keeper = ray.get_actor(name, NAMESPACE)
-        except ValueError:
-            raise LookupError(f"no collection runs under the name {name!r}") from None
-        home = ray.get(keeper.home.remote(), timeout=change_deadline)
+        keeper = _running(name)
+        if keeper is None:
+            raise LookupError(f"no collection runs under the name {name!r}")
         return cls(
             keeper,
-            home,
+            _home(keeper, change_deadline),
             deadline=deadline,
             change_deadline=change_deadline,
             partial=partial,
@@ -184,7 +187,8 @@ class ShardedCollection(Reading, Asynchronous):
         if full_text and not map.full_text:
             if self._read_only:
                 raise ValueError(
-                    f"full_text=True was asked for but {self._path} has none; open it once without read_only=True"
+                    f"full_text=True was asked for but {self._path} has none; "
+                    "open it once without read_only=True"
                 )
             self._change("index_texts")
             self._calls.refresh()
@@ -208,7 +212,9 @@ class ShardedCollection(Reading, Asynchronous):
 
     def _change(self, method: str, *arguments: Any, again: bool = True) -> Any:
         if self._read_only:
-            raise PermissionError("the collection was opened with read_only=True; open it without to change it")
+            raise PermissionError(
+                "the collection was opened with read_only=True; open it without to change it"
+            )
         if self._closed:
             raise RuntimeError("the collection is closed")
         return self._calls.tell(method, *arguments, deadline=self._change_deadline, again=again)
@@ -334,10 +340,10 @@ class ShardedCollection(Reading, Asynchronous):
         if not callable(judge):
             return judge, names
         records = self if names is None else self.get(names)
-        return None, [record.id for record in records if _accepts(judge, record)]
+        return None, [record.id for record in records if accepts(judge, record)]
 
     def _meant_by(self, map: Map, method: str, names: list[str] | None, judge: Any, *more: Any) -> Any:
-        parts = None if names is None else _split(map, names)
+        parts = None if names is None else split(map, names)
         return self._change(method, map.version, parts, judge, *more)
 
     def clear(self) -> None:
@@ -362,8 +368,10 @@ class ShardedCollection(Reading, Asynchronous):
         """
         target = Path(path).absolute()
         if target.exists() and not (target / MAP).exists() and (not target.is_dir() or any(target.iterdir())):
-            raise FileExistsError(f"{target} holds something that is not a sharded collection; give another folder")
-        if _runs(str(target)):
+            raise FileExistsError(
+                f"{target} holds something that is not a sharded collection; give another folder"
+            )
+        if _running(str(target)) is not None:
             raise BlockingIOError(f"the collection in {target} runs; close it, or give another folder")
         self._calls.tell("copy_to", str(target), deadline=self._change_deadline)
 
@@ -415,8 +423,6 @@ class ShardedCollection(Reading, Asynchronous):
         RuntimeError
             When that was broken off; `reshard` takes it up again.
         """
-        import time
-
         done, total, error = self._calls.tell("moved")
         with track(progress, total, "moving", long=total > LONG) as step:
             while done < total:
@@ -431,7 +437,7 @@ class ShardedCollection(Reading, Asynchronous):
     # Coming and going
 
     def processes(self) -> dict[int, list[int | None]]:
-        """Return the process of each replica of each shard, the writer's first; None for one that is not there."""
+        """Return the processes of each shard's replicas, the writer's first; None where there is none."""
         self._calls.refresh()
         return self._calls.processes()
 
@@ -466,15 +472,21 @@ class ShardedCollection(Reading, Asynchronous):
 
 def _check_ray() -> None:
     if not ray.is_initialized():
-        raise RuntimeError('call ray.init() first: ray.init() starts Ray here, ray.init(address="auto") joins a cluster')
+        raise RuntimeError(
+            'call ray.init() first: ray.init() starts Ray here, ray.init(address="auto") joins a cluster'
+        )
 
 
-def _runs(name: str) -> bool:
+def _running(name: str) -> Any:
+    """Return the keeper of that name, None if none runs."""
     try:
-        ray.get_actor(name, NAMESPACE)
+        return ray.get_actor(name, NAMESPACE)
     except ValueError:
-        return False
-    return True
+        return None
+
+
+def _home(keeper: Any, deadline: float) -> str:
+    return str(ray.get(keeper.home.remote(), timeout=deadline))
 
 
 def _checked(n: int, name: str) -> int:
@@ -519,10 +531,14 @@ def _provided(
         save(map, home)
         return map
     if n_shards not in (None, len(map.shards)):
-        raise ValueError(f"shards={n_shards} was asked for but {home} has {len(map.shards)}; reshard changes that")
+        raise ValueError(
+            f"shards={n_shards} was asked for but {home} has {len(map.shards)}; reshard changes that"
+        )
     if n_replicas not in (None, map.replicas):
         if running:
-            raise ValueError(f"replicas={n_replicas} was asked for but {home} runs with {map.replicas}; close it first")
+            raise ValueError(
+                f"replicas={n_replicas} was asked for but {home} runs with {map.replicas}; close it first"
+            )
         map = Map(**{**vars(map), "replicas": n_replicas})
         save(map, home)
     return map

@@ -1,9 +1,10 @@
-"""The keeper of a sharded collection: all changes go through it, one after the other, and it alone changes the map.
+"""The keeper of a sharded collection: all changes go through it, one after the other.
 
-It is an actor of a few kilobytes. Documents do not pass through it: who stores some puts them into the object
-store, a part for each shard, and the keeper hands the references on. What it adds is their place in the order
-of insertion. It can be killed at any moment: everything it must know is in the map, and every change of a shard
-may be done twice, so a change that was broken off is simply made again.
+It is an actor of a few kilobytes, and the only one to change the map. Documents do not pass through it: who
+stores some puts them into the object store, a part for each shard, and the keeper hands the references on.
+What it adds is their place in the order of insertion. It can be killed at any moment: everything it must
+know is in the map, and every change of a shard may be done twice, so a change that was broken off is simply
+made again.
 
 Questions do not come here; see `calls`.
 """
@@ -132,20 +133,23 @@ class Keeper:
             "scheduling_strategy": strategy,
         }
         terms = self._terms
-        return ray.remote(Shard).options(**options).remote(
-            str(self._home), shard, i == 0, terms.durability, terms.threads
+        return (
+            ray.remote(Shard)
+            .options(**options)
+            .remote(str(self._home), shard, i == 0, terms.durability, terms.threads)
         )
 
     def _group(self, shard: int, replicas: int) -> PlacementGroup:
         name = f"{self._terms.name}/{shard}"
         try:
-            return ray.util.get_placement_group(name)
+            group: PlacementGroup = ray.util.get_placement_group(name)
         except ValueError:
             bundles = [{"CPU": self._terms.cpus}] * replicas
-            return placement_group(bundles, "STRICT_PACK", name, lifetime="detached")
+            group = placement_group(bundles, "STRICT_PACK", name, lifetime="detached")
+        return group
 
     async def tell(self, shard: int, method: str, *arguments: Any, replica: int = 0) -> Any:
-        """Call a replica, by default the one that writes, until it answers; what is called may be done twice."""
+        """Call a replica, by default the writer, until it answers; what is called may be done twice."""
         until = time.monotonic() + self._terms.patience
         while True:
             actor = self._handles[shard][replica]
@@ -155,7 +159,9 @@ class Keeper:
                 raise error.cause from None
             except RayActorError as error:
                 if time.monotonic() > until:
-                    raise TimeoutError(f"shard {shard} did not come back in {self._terms.patience:g} s") from error
+                    raise TimeoutError(
+                        f"shard {shard} did not come back in {self._terms.patience:g} s"
+                    ) from error
                 if isinstance(error, ActorDiedError):  # for good: it could not begin
                     self._handles[shard] = self._made(shard)
                 await asyncio.sleep(_PAUSE)
@@ -265,7 +271,9 @@ class Keeper:
         """Change metadata; return of how many documents."""
         async with self._changing:
             self._check(version)
-            return await self._change(ids, tree, lambda shard, names: self.tell(shard, "patch", names, patch, whole))
+            return await self._change(
+                ids, tree, lambda shard, names: self.tell(shard, "patch", names, patch, whole)
+            )
 
     async def _change(
         self,
@@ -273,7 +281,7 @@ class Keeper:
         tree: Filter | None,
         change: Callable[[int, list[str]], Coroutine[Any, Any, Any]],
     ) -> int:
-        """Change the documents that are meant, by their ids: of which ones is settled before the first change."""
+        """Change the documents that are meant: which these are is settled before the first change."""
         asked = dict.fromkeys(self._map.shards) if ids is None else ids
         found = await _together(
             [self.tell(shard, "names", self._map.version, tree, names) for shard, names in asked.items()]
@@ -350,7 +358,7 @@ class Keeper:
         await self.start()
 
     async def moved(self) -> tuple[int, int, str | None]:
-        """Return documents moved, documents to move altogether, and what went wrong; (n, n, None) at the end."""
+        """Return how many documents moved, of how many, and what went wrong; (n, n, None) at the end."""
         done, total = self._moved
         if self._move is None or not self._move.done():
             return done, total + 1, None  # one step is left: the end

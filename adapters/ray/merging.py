@@ -1,7 +1,7 @@
 """Answers of several shards made into one: the best of all, ties in the order of insertion.
 
-A shard's best k contain every document of its own that is among the best k of all, and its values are exact, so
-what is merged is what one collection would have found.
+A shard's best k contain every document of its own that is among the best k of all, and its values are
+exact, so what is merged is what one collection would have found.
 """
 
 from collections.abc import Iterable, Sequence
@@ -67,7 +67,8 @@ class Merged:
         """Return the vectors of documents of the first query."""
         assert self.vectors is not None
         order = np.argsort(self.keys[0])
-        return self.vectors[self.places[0][order[np.searchsorted(self.keys[0], keys, sorter=order)]]]
+        found: F32 = self.vectors[self.places[0][order[np.searchsorted(self.keys[0], keys, sorter=order)]]]
+        return found
 
 
 def merged(parts: Sequence[Found], k: int, n_queries: int, *, ascending: bool) -> Merged:
@@ -86,7 +87,10 @@ def merged(parts: Sequence[Found], k: int, n_queries: int, *, ascending: bool) -
     values = np.concatenate([empty, *(part.values for part in parts)], axis=1)
     keys = np.concatenate([empty.astype(np.int64), *(part.keys for part in parts)], axis=1)
     starts = np.cumsum([0, *(len(part.ids) for part in parts)])
-    where = [start + np.arange(part.keys.size).reshape(part.keys.shape) for start, part in zip(starts, parts, strict=False)]
+    where = [
+        start + np.arange(part.keys.size).reshape(part.keys.shape)
+        for start, part in zip(starts, parts, strict=False)
+    ]
     places = np.concatenate([empty.astype(np.int64), *where], axis=1)
     order = np.lexsort((keys, values if ascending else -values), axis=-1)[:, : max(k, 0)]
     rows = [part.vectors for part in parts if part.vectors is not None and len(part.vectors)]
@@ -116,5 +120,6 @@ def in_order(parts: Sequence[Found]) -> list[tuple[int, Record]]:
     ids, texts, metadatas = columns(parts)
     keys = np.concatenate([np.empty(0, np.int64), *(part.keys.ravel() for part in parts)])
     return [
-        (int(keys[i]), Record(ids[i], texts[i], metadatas[i])) for i in np.argsort(keys, kind="stable").tolist()
+        (int(keys[i]), Record(ids[i], texts[i], metadatas[i]))
+        for i in np.argsort(keys, kind="stable").tolist()
     ]

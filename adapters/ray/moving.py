@@ -5,10 +5,10 @@
     3   the map gives the buckets to the other: from here on it shows them, and the first one does not
     4   the first one removes them, and the map says that both are settled
 
-Changes wait during the first three steps, for some tenths of a second; questions never. A question by an older
-map is refused by the shards of the newer one and asked again, so it sees every document once. Wherever this is
-broken off, the map says what was going on: what is not a shard's own goes, and the move begins again with the
-bucket it had come to.
+Changes wait during the first three steps, for some tenths of a second; questions never. A question by an
+older map is refused by the shards of the newer one and asked again, so it sees every document once.
+Wherever this is broken off, the map says what was going on: what is not a shard's own goes, and the move
+begins again with the bucket it had come to.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ class Plan:
         moving = sum(move.documents for move in self.moves)
         lines = [f"{len(self.documents)} -> {len(self.after)} shards: {moving:,} of {total:,} documents move"]
         lines += [
-            f"  shard {move.source} -> shard {move.target}: {move.documents:,} documents in {move.buckets:,} buckets"
+            f"  shard {move.source} -> {move.target}: {move.documents:,} documents, {move.buckets:,} buckets"
             for move in self.moves
         ]
         for shard in sorted({*self.documents, *self.after}):

@@ -2,9 +2,9 @@
 
     order.i64     key of row 0 | key of row 1 | ...
 
-A row's key is written, and durable, before the collection commits the row, so every committed row has one; what
-a write that never came to its commit has left behind is overwritten by the next. Rows are numbered without end
-and never used twice, so the file only grows.
+A row's key is written, and durable, before the collection commits the row, so every committed row has one;
+what a write that never came to its commit has left behind is overwritten by the next. Rows are numbered
+without end and never used twice, so the file only grows.
 """
 
 from pathlib import Path

@@ -1,11 +1,13 @@
 """The reading half of `ShardedCollection`: every question goes to one replica of each shard, and is merged.
 
-A filter that is a dict is answered by the shards. A function is not sent anywhere: it is asked here, about the
-nearest documents first, as far as that takes.
+A filter that is a dict is answered by the shards. A function is not sent anywhere: it is asked here, about
+the nearest documents first, as far as that takes.
 """
 
 import copy
+import functools
 import heapq
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -88,7 +90,7 @@ class Reading:
         return self.count()
 
     def stats(self) -> dict[str, Any]:
-        """Return what there is to know in numbers: as `Collection.stats`, summed, and `shards` with each shard's."""
+        """Return what there is to know in numbers: `Collection.stats`, summed, and by shard in `shards`."""
         facts = self._calls.with_map(lambda map: self._everywhere(map, "facts"))
         first = facts[min(facts)]
         sums = ("documents", "removed", "index_bytes", "index_bytes_hot", "vector_bytes", "disk_bytes")
@@ -109,24 +111,29 @@ class Reading:
         return self._calls.ask(method, dict.fromkeys(map.shards, (map.version, *arguments)))
 
     def _searched(
-        self, method: str, asked: Sequence[str] | None, arguments: Callable[[list[str] | None], tuple[Any, ...]]
-    ) -> tuple[list[Found], tuple[int, ...]]:
-        """Ask the shards that have any of the ids for a search; return what they found, and which are missing."""
+        self,
+        method: str,
+        asked: Sequence[str] | None,
+        arguments: Callable[[list[str] | None], tuple[Any, ...]],
+    ) -> tuple[list[Any], tuple[int, ...]]:
+        """Ask the shards that have any of the ids; return what they found, and which are missing."""
 
-        def ask(map: Map) -> tuple[list[Found], tuple[int, ...]]:
-            parts = dict.fromkeys(map.shards) if asked is None else _split(map, asked)
+        def ask(map: Map) -> tuple[list[Any], tuple[int, ...]]:
+            parts = dict.fromkeys(map.shards) if asked is None else split(map, asked)
             given = {shard: (map.version, *arguments(names)) for shard, names in parts.items()}
             found = self._calls.ask(method, given, partial=self._partial)
             return list(found.values()), tuple(sorted(set(given) - set(found)))
 
         return self._calls.with_map(ask)
 
-    def _meant(self, filter: Filter, ids: Sequence[str] | None) -> tuple[Tree | Function | None, list[str] | None]:
+    def _meant(
+        self, filter: Filter, ids: Sequence[str] | None
+    ) -> tuple[Tree | Function | None, list[str] | None]:
         """Return what a filter means, and ids; a function with ids is asked about these, now."""
         judge, names = selection.judge(filter), batch.check_known_ids(ids)
         if callable(judge) and names is not None:
             function = judge
-            names = [record.id for record in self._by_ids(names, None).values() if _accepts(function, record)]
+            names = [record.id for record in self._by_ids(names, None).values() if accepts(function, record)]
             judge = None
         return judge, names
 
@@ -148,7 +155,7 @@ class Reading:
             function = judge if callable(judge) else None
             found = self._by_ids(names, None if callable(judge) else judge)
             if function is not None:
-                found = {name: record for name, record in found.items() if _accepts(function, record)}
+                found = {name: record for name, record in found.items() if accepts(function, record)}
             again = [copy.deepcopy(found[name]) for name in names if name in found]
             return again[first:stop]
         if callable(judge):
@@ -162,20 +169,21 @@ class Reading:
         """Ask the shards that have any of the ids for these; none may be missing."""
 
         def ask(map: Map) -> list[Found]:
-            parts = _split(map, names)
+            parts = split(map, names)
             given = {shard: (map.version, part, tree, vectors) for shard, part in parts.items()}
             return list(self._calls.ask("get", given).values())
 
         return self._calls.with_map(ask)
 
     def _by_order(self, map: Map, tree: Tree | None, first: int, stop: int | None) -> list[Record]:
-        """Return some of the documents that match, in the order of insertion: first which ones, then these."""
+        """Return some of the documents that match, in the order of insertion: which ones, then these."""
         selected = self._everywhere(map, "select", tree)
         shards = np.concatenate([np.full(len(rows), shard) for shard, (rows, _) in selected.items()])
         rows = np.concatenate([rows for rows, _ in selected.values()])
         chosen = np.argsort(np.concatenate([keys for _, keys in selected.values()]))[first:stop]
         wanted = {
-            int(shard): (map.version, rows[chosen[shards[chosen] == shard]]) for shard in np.unique(shards[chosen])
+            int(shard): (map.version, rows[chosen[shards[chosen] == shard]])
+            for shard in np.unique(shards[chosen])
         }
         return [record for _, record in in_order(list(self._calls.ask("fetch", wanted).values()))]
 
@@ -248,7 +256,7 @@ class Reading:
             after = keys[-1]
 
     def _judged(self, function: Function) -> Iterator[Record]:
-        return (record for record in self if _accepts(function, record))
+        return (record for record in self if accepts(function, record))
 
     def count(self, filter: Filter = None) -> int:
         """Return how many documents match, or how many there are."""
@@ -304,7 +312,9 @@ class Reading:
             return [[] for _ in queries]
         if callable(judge):
             function = judge
-            walked = [self._walked(self._nearest_to(query[None], effort), count, function) for query in queries]
+            walked = [
+                self._walked(self._nearest_to(query[None], effort), count, function) for query in queries
+            ]
             return [_told(found, 0, missing) for found, missing in walked]
         found, missing = self._nearest(queries, count, judge, names, effort)
         return [_told(found, i, missing) for i in range(len(queries))]
@@ -320,7 +330,9 @@ class Reading:
     ) -> tuple[Merged, tuple[int, ...]]:
         """Return the documents nearest to each query."""
         given = dict(effort)
-        parts, missing = self._searched("search", names, lambda part: (queries, k, tree, part, given, vectors))
+        parts, missing = self._searched(
+            "search", names, lambda part: (queries, k, tree, part, given, vectors)
+        )
         return merged(parts, k, len(queries), ascending=self.metric == "l2"), missing
 
     def _nearest_to(
@@ -338,12 +350,12 @@ class Reading:
             latest[0] = rank(limit)
             return latest[0][0].ranking(0)
 
-        def accepts(keys: I64) -> Iterator[bool]:
+        def answers(keys: I64) -> Iterator[bool]:
             records = latest[0][0].records()
-            return (_accepts(function, records[key]) for key in keys.tolist())
+            return (accepts(function, records[key]) for key in keys.tolist())
 
         if k > 0:
-            values, keys = ranking.walk(ranked, k, accepts)
+            values, keys = ranking.walk(ranked, k, answers)
         else:
             values, keys = ranking.NOTHING
         found, missing = latest[0]
@@ -411,8 +423,8 @@ class Reading:
             raise ValueError("texts are not searched here; open the collection with full_text=True")
         if not parts or k <= 0:
             return merged([], 0, 1, ascending=False), absent
-        everywhere: Counts = sum(parts[1:], parts[0])
-        # As one collection does it: words that half of the documents have only where the others do not suffice.
+        everywhere = functools.reduce(operator.add, parts)
+        # As one collection does it: words that half of the documents have only where others do not suffice.
         telling = [i for i, n in enumerate(everywhere.having) if n <= everywhere.documents / 2]
 
         def rank(limit: int, tree: Tree | None = None) -> tuple[Merged, tuple[int, ...]]:
@@ -505,11 +517,12 @@ def _told(found: Merged, i: int, missing: tuple[int, ...]) -> Hits:
     return hits
 
 
-def _split(map: Map, ids: Sequence[str]) -> dict[int, list[str]]:
+def split(map: Map, ids: Sequence[str]) -> dict[int, list[str]]:
+    """Return the ids that each shard has, for shards that have any."""
     return {shard: [ids[i] for i in positions.tolist()] for shard, positions in map.split(ids).items()}
 
 
-def _accepts(function: Function, record: Record) -> bool:
+def accepts(function: Function, record: Record) -> bool:
     """Tell what a function says of a document, whose metadata it may do with as it likes."""
     return bool(function(Candidate(record.id, record.text, copy.deepcopy(record.metadata))))
 

@@ -2,13 +2,13 @@
 
     id  --CRC-32-->  one of 16,384 buckets  --owners-->  a shard
 
-A bucket is what moves when the number of shards changes; where an id falls never changes. The map is a small
-file beside the shards, replaced as a whole and with a higher version at every change: whoever asks a shard says
-by which version, and a shard refuses one that is older than its own (`StaleMap`), so all shards that answer a
-question agree on what belongs to whom.
+A bucket is what moves when the number of shards changes; where an id falls never changes. The map is a
+small file beside the shards, replaced as a whole and with a higher version at every change: whoever asks a
+shard says by which version, and a shard refuses one that is older than its own (`StaleMap`), so all shards
+that answer a question agree on what belongs to whom.
 
-A document has a *key*, its place in the order of insertion of the whole collection, with its bucket in the low
-bits: what comes first has the lower key, and keys never change, not even when a document moves.
+A document has a *key*, its place in the order of insertion of the whole collection, with its bucket in the
+low bits: what comes first has the lower key, and keys never change, not even when a document moves.
 """
 
 import json

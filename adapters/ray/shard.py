@@ -1,8 +1,8 @@
 """One replica of one shard: an ordinary collection, with the questions that the others are merged from.
 
 The first replica writes; the others follow what it commits, in processes of their own, as any reader of the
-folder does. A question says by which map it is asked. While documents move, a shard holds some that are not its
-own (yet, or any more): these are invisible.
+folder does. A question says by which map it is asked. While documents move, a shard holds some that are not
+its own (yet, or any more): these are invisible.
 
 Nothing in here knows Ray: an actor is made of this class elsewhere, and it can be tried without.
 """
@@ -75,7 +75,12 @@ class Shard:
     """
 
     def __init__(
-        self, home: str, number: int, writes: bool, durability: Durability = "full", threads: int | None = None
+        self,
+        home: str,
+        number: int,
+        writes: bool,
+        durability: Durability = "full",
+        threads: int | None = None,
     ) -> None:
         if threads is not None:
             inlay.set_num_threads(threads)
@@ -118,7 +123,7 @@ class Shard:
 
     @contextmanager
     def _asked(self, version: int) -> Iterator[tuple[View, Reader, I64 | None]]:
-        """Give one state of everything, and the visible rows if these are not all, for a question by a map."""
+        """Give one state of everything to a question by a map, and the visible rows if these are not all."""
         with self._store.reading() as (view, reader):
             # Only now: the state was pinned first, so what this map lets one see cannot have gone yet.
             if version > self._map.version:
@@ -135,9 +140,9 @@ class Shard:
             return known[1]
         rows = np.empty(0, np.int64) if view.index is None else np.sort(view.index.ids)
         keys = self._order.up_to(view.state.next_row)[rows]
-        rows = rows[map.table[keys & (BUCKETS - 1)] == self._number]
-        self._sight = (state, rows)
-        return rows
+        seen: I64 = rows[map.table[keys & (BUCKETS - 1)] == self._number]
+        self._sight = (state, seen)
+        return seen
 
     def _selected(
         self, reader: Reader, tree: Filter | None, ids: Sequence[str] | None, visible: I64 | None
@@ -150,7 +155,8 @@ class Shard:
         return visible if rows is None else np.intersect1d(rows, visible, assume_unique=True)
 
     def _keys(self, view: View, rows: I64) -> I64:
-        return self._order.up_to(view.state.next_row)[rows]
+        keys: I64 = self._order.up_to(view.state.next_row)[rows]
+        return keys
 
     # What it is
 
@@ -213,9 +219,7 @@ class Shard:
                 rows = rows[np.argsort(keys)[:PAGE]]
             return self._found(view, reader, [(np.empty(0), rows)], True)
 
-    def _found(
-        self, view: View, reader: Reader, rankings: Sequence[Ranking], vectors: bool = False
-    ) -> Found:
+    def _found(self, view: View, reader: Reader, rankings: Sequence[Ranking], vectors: bool = False) -> Found:
         """Read the documents of rankings of one length."""
         rows = np.stack([found for _, found in rankings])
         records = reader.records(rows.ravel())
@@ -387,7 +391,8 @@ class Shard:
         rows = np.sort(view.index.ids)
         chosen = np.zeros(BUCKETS, np.bool_)
         chosen[buckets] = True
-        return rows[chosen[self._keys(view, rows) & (BUCKETS - 1)]]
+        found: I64 = rows[chosen[self._keys(view, rows) & (BUCKETS - 1)]]
+        return found
 
 
 def _is_cut(values: F64, k: int, wanted: int) -> bool:

@@ -1,10 +1,11 @@
 """BM25 over several shards, equal to that of one collection.
 
-A shard alone would weigh a word by how rare it is *there*. So a search by words has two steps: every shard says
-how many documents and tokens it has and how many documents have each word, and then scores by the sums.
+A shard alone would weigh a word by how rare it is *there*. So a search by words has two steps: every shard
+says how many documents and tokens it has and how many documents have each word, and then scores by the
+sums.
 
-FTS5 scores by its own counts only, and tells nobody how often a word is in a document. But its score of a single
-word follows from that number and from what is known:
+FTS5 scores by its own counts only, and tells nobody how often a word is in a document. But its score of a
+single word follows from that number and from what is known:
 
     score = idf · f · 2.2 / (f + w)    with  w = 1.2 · (0.25 + 0.75 · length / mean length)
 

@@ -1,12 +1,13 @@
 """What a collection can be asked, whoever keeps its documents: one process, or many.
 
-`Collection` is the one that keeps them in a folder or in memory, and says what each call means; others, such as
-`inlay.adapters.ray.ShardedCollection`, answer the same calls in the same way. Adapters are written against this.
+`Collection` is the one that keeps them in a folder or in memory, and says what each call means; others,
+such as `inlay.adapters.ray.ShardedCollection`, answer the same calls in the same way. Adapters are written
+against this.
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self
 
 import numpy.typing as npt
 
@@ -17,9 +18,8 @@ from .selection import Given as Filter
 from .vectors import F32
 
 
-@runtime_checkable
 class AnyCollection(Protocol):
-    """Documents that are found by their vectors, words and metadata; every call means what `Collection` says."""
+    """Documents that are found by vectors, words and metadata; every call means what `Collection` says."""
 
     @property
     def path(self) -> str:
