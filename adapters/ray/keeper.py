@@ -111,6 +111,10 @@ class Keeper:
         """Return the folder."""
         return str(self._home)
 
+    async def pid(self) -> int:
+        """Return the process, which says that it is there."""
+        return os.getpid()
+
     def _made(self, shard: int) -> list[Any]:
         """Return the replicas of a shard, made where they are not there.
 

@@ -179,7 +179,9 @@ def load(home: Path) -> Map:
             raise FormatError("the map has another format; upgrade Inlay", file=str(file))
         for name in ("owners", "target"):
             if held[name] is not None:
-                held[name] = tuple(owner for owner, n in held[name] for _ in range(min(n, BUCKETS)))
+                if sum(n for _, n in held[name]) != BUCKETS:
+                    raise FormatError("the map has another number of buckets", file=str(file))
+                held[name] = tuple(owner for owner, n in held[name] for _ in range(n))
         for name in ("shards", "unsettled"):
             held[name] = tuple(held[name])
         map = Map(**held)

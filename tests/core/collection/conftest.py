@@ -33,7 +33,7 @@ def kind_of_collection(
     if shape is None:
         yield
         return
-    request.getfixturevalue("ray_cluster")
+    request.getfixturevalue("local_ray")
     from inlay.adapters.ray import ShardedCollection
 
     shards, replicas = map(int, shape.split("x"))
