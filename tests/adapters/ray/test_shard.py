@@ -22,7 +22,7 @@ def shards(tmp_path):
     map = routing.Map("default", "l2", "Flat", 4, True, 1, (0, 1), routing.even((0, 1)), next_shard=2)
     routing.save(map, home)
     two = [Shard(str(home), number, True) for number in (0, 1)]
-    given = batch.check(**columns(100), dim=4)
+    given = batch.check(**documents(100), dim=4)
     buckets = routing.buckets_of(given.ids)
     for number, positions in map.split(given.ids).items():
         part = batch.Batch(
@@ -32,10 +32,6 @@ def shards(tmp_path):
     yield home, map, two
     for shard in two:
         shard.close()
-
-
-def columns(n):
-    return {name: value for name, value in documents(n).items()}
 
 
 def pick(column, positions):
@@ -82,7 +78,7 @@ def test_a_document_that_moves_is_seen_once_by_every_map(shards):
 
 
 def test_what_a_broken_move_left_behind_is_dropped(shards):
-    home, map, two = shards
+    _, _, two = shards
     everything = found(two, 1)
     two[1].receive(two[0].take(np.arange(routing.BUCKETS // 4)))
     two[1].drop_foreign()
@@ -90,7 +86,7 @@ def test_what_a_broken_move_left_behind_is_dropped(shards):
 
 
 def test_a_shard_is_a_collection_of_its_own(shards):
-    home, map, two = shards
+    home, _, two = shards
     for number, shard in enumerate(two):
         with Collection.open(routing.shard_folder(home, number), read_only=True) as alone:
             assert len(alone) == shard.count(1, None)
@@ -98,7 +94,7 @@ def test_a_shard_is_a_collection_of_its_own(shards):
 
 
 def test_documents_written_past_the_shards_are_a_format_error(shards):
-    home, map, two = shards
+    home, _, two = shards
     two[0].close()
     with Collection.open(routing.shard_folder(home, 0)) as alone:
         alone.add(np.ones((1, 4)))
@@ -109,7 +105,7 @@ def test_documents_written_past_the_shards_are_a_format_error(shards):
 
 
 def test_a_follower_sees_what_the_writer_commits(shards):
-    home, map, two = shards
+    home, _, two = shards
     follower = Shard(str(home), 0, False)
     before = follower.count(1, None)
     two[0].remove([two[0].names(1, None, None)[0]])
