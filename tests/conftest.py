@@ -40,12 +40,11 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Connect to a Ray on the loopback address that all workers of this run share."""
     from tests import ray_cluster  # before Ray, which reads the environment when it is imported
 
-    ray = pytest.importorskip("ray", reason="needs Ray: pip install 'inlay[ray]'")
+    pytest.importorskip("ray", reason="needs Ray: pip install 'inlay[ray]'")
     place = tmp_path_factory.getbasetemp()
     users = ray_cluster.join(place.parent if "PYTEST_XDIST_WORKER" in os.environ else place)
     yield
-    ray.shutdown()
-    users.close()
+    ray_cluster.leave(users)
 
 
 @pytest.fixture(scope="session")

@@ -32,8 +32,8 @@ os.environ["RAY_AUTH_MODE"] = "token"
 os.environ.setdefault("RAY_AUTH_TOKEN", os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex))
 
 CPUS = 32  # none of them real: they let many idle actors be there at once
-START = 120.0  # seconds
-_servers: list[subprocess.Popen[bytes]] = []  # kept: they outlive whoever started them
+START = 300.0  # seconds
+_servers: list[subprocess.Popen[bytes]] = []
 
 
 def start(home: str) -> str:
@@ -105,6 +105,17 @@ def join(folder: Path) -> IO[str]:
     address = json.loads((folder / "ray.json").read_text())["address"]
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     return users
+
+
+def leave(users: IO[str]) -> None:
+    """End what `join` began; who started Ray waits until nobody needs it any more."""
+    import ray
+
+    ray.shutdown()
+    users.close()
+    for server in _servers:
+        server.wait()
+    _servers.clear()
 
 
 if __name__ == "__main__":

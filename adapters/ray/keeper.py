@@ -154,6 +154,8 @@ class Keeper:
 
     async def tell(self, shard: int, method: str, *arguments: Any, replica: int = 0) -> Any:
         """Call a replica, by default the writer, until it answers; what is called may be done twice."""
+        if not self._handles:  # this keeper has taken the place of one that was lost
+            await self.start()
         until = time.monotonic() + self._terms.patience
         while True:
             actor = self._handles[shard][replica]

@@ -110,3 +110,16 @@ def test_llama_index_takes_either(doubled):
     store.add([TextNode(id_=name, text=name, embedding=[i, 1, 1, 1]) for i, name in enumerate("abc")])
     asked = VectorStoreQuery(query_embedding=[2.0, 1, 1, 1], similarity_top_k=2)
     assert store.query(asked).ids == ["c", "b"]
+
+
+def test_the_readme_runs(local_ray, monkeypatch, tmp_path):
+    from inlay.adapters.langchain import InlayVectorStore
+    from tests.test_readme import python_blocks
+
+    (block,) = [block for block in python_blocks() if "ray.init" in block]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ray.init", lambda address: None)
+    fake = pytest.importorskip("langchain_core.embeddings").DeterministicFakeEmbedding
+    names = {"vectors": np.random.default_rng(0).normal(size=(1000, 384)), "InlayVectorStore": InlayVectorStore}
+    exec(block, {**names, "DeterministicFakeEmbedding": fake})
+    assert (tmp_path / "papers-in-shards" / "shards.json").exists()
