@@ -3,9 +3,10 @@
     python -m compat.fanout                    the table of costs
     python -m compat.fanout --service 2.0 --overhead 1.0 --rate 100
 
-A question goes to one replica of every shard and is answered when the last of them has answered, so its latency
-is the engine's overhead and the *slowest* of S service times, waiting included. `latencies` simulates that, query by
-query: arrivals at random, replicas in turn, each with a queue. `compat.sharded` compares it with what it measures.
+A question goes to one replica of every shard and is answered when the last of them has answered, so its
+latency is the overhead of the engine and the *slowest* of S service times, waiting included. `latencies`
+simulates that, query by query: arrivals at random, replicas in turn, each with a queue. `compat.sharded`
+compares it with what it measures.
 """
 
 import argparse
@@ -109,7 +110,9 @@ class Cost:
     tail: float
 
 
-def cost(family: Family, n: int, dim: int, *, replicas: int = 1, cores: int = 8, overhead: float = 1.0) -> Cost:
+def cost(
+    family: Family, n: int, dim: int, *, replicas: int = 1, cores: int = 8, overhead: float = 1.0
+) -> Cost:
     """Return what n vectors cost, in as many shards as memory takes.
 
     Memory is for each replica. A shard is built by `cores` cores, all shards together.
@@ -121,7 +124,7 @@ def cost(family: Family, n: int, dim: int, *, replicas: int = 1, cores: int = 8,
     build = each * family.build * (1.0 if family.scans else steps) * dim / 384 / cores / 1e6
     grows = each / MEASURED if family.scans else steps
     service = family.query * grows * dim / 384 / 1e3
-    # Service times vary as those of one shard were measured to: a tenth of the queries take half as long again.
+    # As the times of one shard vary: a tenth of the queries take half as long again, one in a hundred thrice.
     drawn = service * np.repeat([0.9, 1.0, 1.5, 3.0], [45, 44, 10, 1])
     found = latencies(drawn, shards=shards, overhead=overhead, queries=4000)
     # Vectors lie on the disk beside the index's snapshot; codes that are cold are mapped from it.
@@ -140,7 +143,8 @@ def table(sizes: Sequence[int], dims: Sequence[int]) -> list[str]:
             for family in FAMILIES:
                 found = cost(family, n, dim)
                 lines.append(
-                    f"| {n / 1e6:,.0f} M | {dim} | `{family.spec}` | {found.shards} | {found.memory / 1e9:,.1f} GB "
+                    f"| {n / 1e6:,.0f} M | {dim} | `{family.spec}` | {found.shards} "
+                    f"| {found.memory / 1e9:,.1f} GB "
                     f"| {found.disk / 1e9:,.0f} GB | {found.build / 60:,.1f} min | {found.median:,.1f} ms "
                     f"| {found.tail:,.1f} ms |"
                 )

@@ -1,13 +1,15 @@
-"""Collections over shards beside one collection: throughput in batches, latency one by one, and the engine's part.
+"""Shards beside one collection: throughput in batches, latency one by one, and the part of the engine.
 
     python -m compat.sharded --base rows.npy --queries queries.npy
     python -m compat.sharded --rows 20000
 
-One run on one machine, a Ray of its own on the loopback address: a collection in this process, one shard, and two
-shards with one thread each. From the latencies of one shard it says what `compat.fanout` would expect of two.
+One run on one machine, a Ray of its own on the loopback address: a collection in this process, one shard, and
+two shards with one thread each. From the latencies of one shard it says what `compat.fanout` expects of two.
 """
 
 import argparse
+import functools
+import logging
 import os
 import tempfile
 import time
@@ -37,9 +39,9 @@ def timed(call: Callable[[], object]) -> float:
 
 
 def measured(collection: Any, queries: Any, rounds: int) -> tuple[list[float], float]:
-    """Return latencies one by one in milliseconds, and queries a second in one batch: the best round of each."""
+    """Return latencies one by one in ms, and queries a second in one batch; the best round of each."""
     some = queries[:ONE_BY_ONE]
-    singly = [[timed(lambda q=q: collection.search(q, K)) for q in some] for _ in range(rounds)]
+    singly = [[timed(functools.partial(collection.search, q, K)) for q in some] for _ in range(rounds)]
     whole = min(timed(lambda: collection.search_batch(queries, K)) for _ in range(rounds))
     return min(singly, key=np.median), 1e3 * len(queries) / whole
 
@@ -68,7 +70,7 @@ def main() -> None:
     rows = rng.normal(size=(given.rows, 384)) if given.base is None else np.load(given.base)[: given.rows]
     queries = rng.normal(size=(1000, 384)) if given.queries is None else np.load(given.queries)[:1000]
     inlay.set_num_threads(2)
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         options: dict[str, Any] = {"index": given.index, "cpus": 0.1}
@@ -85,7 +87,8 @@ def main() -> None:
         print(f"an empty call of the engine: {empty:.2f} ms")
         for name, (singly, a_second) in found.items():
             quantiles = ", ".join(f"{value:.2f}" for value in np.percentile(singly, (50, 90, 99)))
-            print(f"{name}: one by one {quantiles} ms (50, 90, 99 of 100); {a_second:,.0f} queries a second in a batch")
+            print(f"{name}: one by one {quantiles} ms (50, 90, 99 of 100)")
+            print(f"{name}: {a_second:,.0f} queries a second in a batch")
         overhead = float(np.median(found["1 shard"][0]) - np.median(found["one collection"][0]))
         print(f"a shard's question beside one collection's: {overhead:+.2f} ms")
         service = np.maximum(np.array(found["1 shard"][0]) - empty, 0.0)

@@ -1,8 +1,8 @@
 """A collection over several processes: load real text, kill a worker under load, and go on.
 
 Starts a Ray of its own on the loopback address, spreads the documentation of the Python you have over two
-shards of two replicas each, and asks questions without pause while a worker is killed and Ray starts it again.
-Then the collection grows to three shards, still answering.
+shards of two replicas each, and asks questions without pause while a worker is killed and Ray starts it
+again. Then the collection grows to three shards, still answering.
 
     pip install 'inlay[ray,examples]'
     python examples/sharded_python.py
@@ -10,6 +10,7 @@ Then the collection grows to three shards, still answering.
 """
 
 import argparse
+import logging
 import os
 import random
 import signal
@@ -22,9 +23,9 @@ from pathlib import Path
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
-from ask_python import read_passages
 from sklearn.feature_extraction.text import HashingVectorizer
 
+from ask_python import read_passages
 from inlay.adapters.ray import ShardedCollection
 
 QUESTIONS = ["cache the results of a function", "make a temporary directory", "split text at white space"]
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=2000, help="passages to read (default: %(default)s)")
     parser.add_argument("--kills", type=int, default=1, help="workers to kill (default: %(default)s)")
     args = parser.parse_args()
-    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     passages = read_passages(args.limit)
     texts = [passage.page_content for passage in passages]
     embed = HashingVectorizer(n_features=256, stop_words="english").transform
@@ -76,7 +77,9 @@ def main() -> None:
         collection.reshard(3)
         done.set()
         asking.join()
-        print(f"asked {len(answers):,} times meanwhile: {answers.count(False)} answers were other than before")
+        print(
+            f"asked {len(answers):,} times meanwhile: {answers.count(False)} answers were other than before"
+        )
         for question, hits in zip(QUESTIONS, expected, strict=True):
             print(f"{question}: {', '.join(hit.metadata['name'] for hit in hits)}")
     ray.shutdown()

@@ -15,7 +15,8 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,12 @@ class Keeper:
     def __init__(self, home: str, terms: Terms) -> None:
         self._home = Path(home)
         self._terms = terms
-        self._map = load(self._home)
+        held = load(self._home)
+        self._map = replace(held, keeper=held.keeper + 1)
+        save(self._map, self._home)
+        self._turn = (self._map.keeper, 0)
         self._handles: Handles = {}
-        self._changing = asyncio.Lock()
+        self._changes = asyncio.Lock()
         self._starting = asyncio.Lock()
         self._next_place = self._map.next_place
         self._move: asyncio.Task[None] | None = None
@@ -178,9 +182,12 @@ class Keeper:
         others = (self.tell(shard, method, *arguments, replica=i) for i in range(1, self._map.replicas))
         return [first, *await asyncio.gather(*others)]
 
-    async def _each(self, method: str, *arguments: Any) -> list[Any]:
-        """Call the writers of all shards together."""
-        return await _together([self.tell(shard, method, *arguments) for shard in self._map.shards])
+    async def order(self, shard: int, method: str, *arguments: Any) -> None:
+        """Let the writer of a shard make a change; one that arrives after its turn it refuses."""
+        await self.tell(shard, "change", self._turn, method, *arguments)
+
+    async def _order_each(self, method: str, *arguments: Any) -> None:
+        await _together([self.order(shard, method, *arguments) for shard in self._map.shards])
 
     # The map
 
@@ -194,10 +201,12 @@ class Keeper:
         """The folder of the sharded collection."""
         return self._home
 
-    @property
-    def changing(self) -> asyncio.Lock:
-        """Held by who changes anything."""
-        return self._changing
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[None]:
+        """Let one change be made, when those before have ended; its turn is later than theirs."""
+        async with self._changes:
+            self._turn = (self._turn[0], self._turn[1] + 1)
+            yield
 
     def put_map(self, **changes: Any) -> None:
         """Make a change of the map durable."""
@@ -242,7 +251,7 @@ class Keeper:
         new : bool
             Refuse ids that are there.
         """
-        async with self._changing:
+        async with self.changing():
             self._check(version)
             if self._map.dim not in (None, dim):
                 raise ValueError(f"vectors have {dim} dimensions, the others {self._map.dim}")
@@ -255,16 +264,16 @@ class Keeper:
             first = self._places(n)
             await _together(
                 [
-                    self.tell(shard, "store", batch[0], keys_of(first, positions, buckets))
+                    self.order(shard, "store", batch[0], keys_of(first, positions, buckets))
                     for shard, (batch, positions, buckets) in parts.items()
                 ]
             )
 
     async def delete(self, version: int, ids: Mapping[int, list[str]] | None, tree: Filter | None) -> int:
         """Remove documents; return how many."""
-        async with self._changing:
+        async with self.changing():
             self._check(version)
-            return await self._change(ids, tree, lambda shard, names: self.tell(shard, "remove", names))
+            return await self._change(ids, tree, lambda shard, names: self.order(shard, "remove", names))
 
     async def update_metadata(
         self,
@@ -275,10 +284,10 @@ class Keeper:
         whole: bool,
     ) -> int:
         """Change metadata; return of how many documents."""
-        async with self._changing:
+        async with self.changing():
             self._check(version)
             return await self._change(
-                ids, tree, lambda shard, names: self.tell(shard, "patch", names, patch, whole)
+                ids, tree, lambda shard, names: self.order(shard, "patch", names, patch, whole)
             )
 
     async def _change(
@@ -298,24 +307,24 @@ class Keeper:
 
     async def clear(self) -> None:
         """Remove all documents."""
-        async with self._changing:
-            await self._each("clear")
+        async with self.changing():
+            await self._order_each("clear")
 
     async def fix_dim(self, dim: int) -> None:
         """Set the number of dimensions of a collection that has none yet."""
-        async with self._changing:
+        async with self.changing():
             if self._map.dim is None:
                 await self._fix_dim(dim)
 
     async def _fix_dim(self, dim: int) -> None:
-        await self._each("fix_dim", dim)
+        await self._order_each("fix_dim", dim)
         self._map = replace(self._map, dim=dim)  # no other map: where documents are is as it was
         save(self._map, self._home)
 
     async def index_texts(self) -> None:
         """Let texts be searched."""
-        async with self._changing:
-            await self._each("index_texts")
+        async with self.changing():
+            await self._order_each("index_texts")
             self._map = replace(self._map, full_text=True)
             save(self._map, self._home)
 
@@ -323,15 +332,15 @@ class Keeper:
 
     async def snapshot(self) -> None:
         """Save the index of each shard."""
-        async with self._changing:
-            await self._each("snapshot")
+        async with self.changing():
+            await _together([self.tell(shard, "snapshot") for shard in self._map.shards])
 
     async def copy_to(self, target: str) -> None:
         """Write a copy, as of one moment, to a folder; it appears there complete."""
         place = Path(target)
         name = f".inlay-{secrets.token_hex(8)}"
         beside, aside = place.with_name(f"{name}.tmp"), place.with_name(f"{name}-old.tmp")
-        async with self._changing:
+        async with self.changing():
             if self._map.unsettled:
                 raise BlockingIOError("documents are moving between shards; copy the collection afterwards")
             try:
@@ -388,7 +397,7 @@ class Keeper:
 
     async def close(self) -> None:
         """End all actors but this one."""
-        async with self._changing:
+        async with self.changing():
             if self._move is not None:
                 self._move.cancel()
             await asyncio.gather(*(self.retire(shard) for shard in list(self._handles)))

@@ -102,7 +102,7 @@ async def plan(keeper: "Keeper", shards: int) -> Plan:
 
 async def begin(keeper: "Keeper", shards: int) -> None:
     """Take down where the move is to lead; the keeper makes the shards that are new."""
-    async with keeper.changing:
+    async with keeper.changing():
         aimed = aim(keeper.map, shards)
         if aimed.target == aimed.owners and aimed.shards == keeper.map.shards:
             return
@@ -119,7 +119,7 @@ async def run(keeper: "Keeper") -> None:
         await _move(keeper, source, goal, buckets)
         done += documents
         keeper.tell_moved(done, max(left, done))
-    async with keeper.changing:
+    async with keeper.changing():
         gone = set(keeper.map.shards) - set(keeper.map.owners)
         kept = tuple(shard for shard in keeper.map.shards if shard not in gone)
         keeper.put_map(shards=kept, target=None)
@@ -148,25 +148,25 @@ async def _next_group(keeper: "Keeper") -> tuple[int, int, I64, int] | None:
 
 
 async def _move(keeper: "Keeper", source: int, goal: int, buckets: I64) -> None:
-    async with keeper.changing:
+    async with keeper.changing():
         keeper.put_map(unsettled=(source, goal))
         await _adopted(keeper)
-        await keeper.tell(goal, "receive", await keeper.tell(source, "take", buckets))
+        await keeper.order(goal, "receive", await keeper.tell(source, "take", buckets))
         owners = keeper.map.table
         owners[buckets] = goal
         keeper.put_map(owners=tuple(owners.tolist()))
         await _adopted(keeper)
-    async with keeper.changing:
-        await keeper.tell(source, "drop", buckets)
+    async with keeper.changing():
+        await keeper.order(source, "drop", buckets)
         await _settled(keeper)
 
 
 async def _settle(keeper: "Keeper") -> None:
     """Take away what a move that was broken off has left."""
-    async with keeper.changing:
+    async with keeper.changing():
         await _adopted(keeper)
         for shard in keeper.map.unsettled:
-            await keeper.tell(shard, "drop_foreign")
+            await keeper.order(shard, "drop_foreign")
         await _settled(keeper)
 
 

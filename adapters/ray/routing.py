@@ -34,6 +34,10 @@ MAP = "shards.json"
 FORMAT = 1  # Stored: any change to the map, the hash or the number of buckets needs a new one.
 
 
+class Overtaken(Exception):
+    """A change that comes after later ones: nobody waits for it any more, and it is not made."""
+
+
 class StaleMap(Exception):
     """A question by a map that is no longer that of the shard; it is asked again by the present one."""
 
@@ -64,6 +68,8 @@ class Map:
         The shard of each bucket.
     version : int
         Higher for every later map.
+    keeper : int
+        Counts the keepers there were: a later one has the word.
     next_shard, next_place : int
         The next shard's number, and a place in the order of insertion that was never given away.
     unsettled : tuple of int
@@ -81,6 +87,7 @@ class Map:
     shards: tuple[int, ...]
     owners: tuple[int, ...] = field(repr=False)
     version: int = 1
+    keeper: int = 0
     next_shard: int = 0
     next_place: int = 0
     unsettled: tuple[int, ...] = ()
@@ -98,7 +105,7 @@ class Map:
 
     def check(self, file: str) -> None:
         """Raise FormatError unless this can be true."""
-        numbers = (self.replicas, self.version, self.next_shard, self.next_place, *self.shards)
+        numbers = (self.replicas, self.version, self.keeper, self.next_shard, self.next_place, *self.shards)
         if (
             not all(type(number) is int and 0 <= number < 2**62 for number in numbers)
             or not all(isinstance(text, str) for text in (self.name, self.metric, self.spec))

@@ -30,7 +30,7 @@ from inlay.collection.view import View
 
 from . import words
 from .order import Order
-from .routing import BUCKETS, I64, Map, StaleMap, load, shard_folder
+from .routing import BUCKETS, I64, Map, Overtaken, StaleMap, load, shard_folder
 
 PAGE = 1000  # documents that are read at once by those who walk over all
 _PATIENCE = 60.0  # seconds in which a writer that was given up must have let go of the folder
@@ -89,6 +89,7 @@ class Shard:
         self._folder = shard_folder(self._home, number)
         self._order = Order(self._folder)
         self._map = load(self._home)
+        self._turn = (self._map.keeper, 0)  # of the latest change
         self._sight: tuple[object, I64] | None = None
         self._collection = self._opened(writes, durability)
         self._store = self._collection._store
@@ -292,7 +293,19 @@ class Shard:
             order = np.lexsort((self._keys(view, rows), -values))[: max(k, 0)]
             return self._found(view, reader, [(values[order], rows[order])], vectors)
 
-    # Changing: every one may be done twice without harm
+    # Changing: every one may be done twice without harm, but not after a later one
+
+    def change(self, turn: tuple[int, int], method: str, *arguments: Any) -> None:
+        """Make a change, unless one with a later turn has been made.
+
+        A change may arrive twice, and the second time late: whoever sent it was lost, or could not hear the
+        answer, and it was sent again.
+        """
+        with self._store.changing():
+            if turn < self._turn:
+                raise Overtaken
+            self._turn = turn
+            getattr(self, method)(*arguments)
 
     def known(self, documents: Batch) -> list[str]:
         """Return the ids of documents that are there."""

@@ -2,10 +2,10 @@
 
     python tests/adapters/ray/kill_rounds.py --kills 50
 
-Threads write, delete and search without pause. Of each document it is known which versions were acknowledged and
-which were under way, and every answer is held against that while it is given: none may be older than what was
-acknowledged before the question, none newer than what was sent before the answer, none there twice. After each
-kill, of a replica or of the keeper, it is measured how long it takes until all of them are there again.
+Threads write, delete and search without pause. Of each document it is known which versions were acknowledged
+and which were under way, and every answer is held against that while it is given: none may be older than what
+was acknowledged before the question, none newer than what was sent before the answer, none there twice. After
+each kill, of a replica or of the keeper, it is measured how long it takes until all of them are back.
 """
 
 import argparse
@@ -135,7 +135,9 @@ def until_whole(collection: Any, keeper: Any) -> float:
         time.sleep(0.02)
 
 
-def rounds(collection: Any, keeper: Any, kills: int, seed: int, pause: float = 0.5) -> tuple[Load, list[float]]:
+def rounds(
+    collection: Any, keeper: Any, kills: int, seed: int, pause: float = 0.5
+) -> tuple[Load, list[float]]:
     """Kill, wait, and again; return the load, ended, and the seconds until everything was there again."""
     import ray
 
@@ -195,9 +197,7 @@ def main() -> None:
             load, took = rounds(collection, ray.get_actor("kills", "inlay"), given.kills, given.seed)
         ray_cluster.leave(users)
     print(f"{given.kills} kills, {given.shards} shards x {given.replicas}: {load.calls}")
-    print(
-        f"until all actors were there again: median {statistics.median(took):.2f} s, longest {max(took):.2f} s"
-    )
+    print(f"until all were back: median {statistics.median(took):.2f} s, longest {max(took):.2f} s")
     print("nothing lost, nothing wrong" if not load.wrong else f"WRONG: {load.wrong[:10]}")
     sys.exit(bool(load.wrong))
 

@@ -120,6 +120,9 @@ def test_the_readme_runs(local_ray, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ray.init", lambda address: None)
     fake = pytest.importorskip("langchain_core.embeddings").DeterministicFakeEmbedding
-    names = {"vectors": np.random.default_rng(0).normal(size=(1000, 384)), "InlayVectorStore": InlayVectorStore}
+    names = {
+        "vectors": np.random.default_rng(0).normal(size=(1000, 384)),
+        "InlayVectorStore": InlayVectorStore,
+    }
     exec(block, {**names, "DeterministicFakeEmbedding": fake})
     assert (tmp_path / "papers-in-shards" / "shards.json").exists()

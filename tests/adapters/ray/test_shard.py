@@ -113,3 +113,17 @@ def test_a_follower_sees_what_the_writer_commits(shards):
     with pytest.raises(PermissionError):
         follower.clear()
     follower.close()
+
+
+def test_a_change_that_comes_after_a_later_one_is_not_made(shards):
+    _, _, two = shards
+    before = two[0].count(1, None)
+    name = two[0].names(1, None, None)[0]
+    two[0].change((3, 5), "patch", [name], {"x": 1}, False)
+    for late in ((3, 4), (2, 9)):
+        with pytest.raises(routing.Overtaken):
+            two[0].change(late, "remove", [name])
+    assert two[0].count(1, None) == before
+    two[0].change((3, 5), "remove", [name])  # the same one again
+    two[0].change((4, 0), "remove", [name])
+    assert two[0].count(1, None) == before - 1
