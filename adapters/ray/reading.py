@@ -153,14 +153,15 @@ class Reading:
         stop = None if limit is None else first + as_count(limit, "limit", 0)
         if names is not None:
             function = judge if callable(judge) else None
-            found = self._by_ids(names, None if callable(judge) else judge)
+            known = self._by_ids(names, None if callable(judge) else judge)
             if function is not None:
-                found = {name: record for name, record in found.items() if accepts(function, record)}
-            again = [copy.deepcopy(found[name]) for name in names if name in found]
+                known = {name: record for name, record in known.items() if accepts(function, record)}
+            again = [copy.deepcopy(known[name]) for name in names if name in known]
             return again[first:stop]
         if callable(judge):
             return list(islice(self._judged(judge), first, stop))
-        return self._calls.with_map(lambda map: self._by_order(map, judge, first, stop))
+        found = self._calls.with_map(lambda map: self._everywhere(map, "first", judge, stop))
+        return [record for _, record in in_order(list(found.values()))[first:stop]]
 
     def _by_ids(self, names: Sequence[str], tree: Tree | None) -> dict[str, Record]:
         return {record.id: record for _, record in in_order(self._got(names, tree, vectors=False))}
@@ -174,18 +175,6 @@ class Reading:
             return list(self._calls.ask("get", given).values())
 
         return self._calls.with_map(ask)
-
-    def _by_order(self, map: Map, tree: Tree | None, first: int, stop: int | None) -> list[Record]:
-        """Return some of the documents that match, in the order of insertion: which ones, then these."""
-        selected = self._everywhere(map, "select", tree)
-        shards = np.concatenate([np.full(len(rows), shard) for shard, (rows, _) in selected.items()])
-        rows = np.concatenate([rows for rows, _ in selected.values()])
-        chosen = np.argsort(np.concatenate([keys for _, keys in selected.values()]))[first:stop]
-        wanted = {
-            int(shard): (map.version, rows[chosen[shards[chosen] == shard]])
-            for shard in np.unique(shards[chosen])
-        }
-        return [record for _, record in in_order(list(self._calls.ask("fetch", wanted).values()))]
 
     def vectors(self, ids: Sequence[str]) -> F32:
         """Return the vectors of documents as they were given, float32 (n, dim); see `Collection.vectors`."""

@@ -180,21 +180,13 @@ class Shard:
 
     # Documents
 
-    def select(self, version: int, tree: Filter | None) -> tuple[I64, I64]:
-        """Return the rows that match a filter, and their keys."""
+    def first(self, version: int, tree: Filter | None, stop: int | None) -> Found:
+        """Return the first documents that match, in the order of insertion, or all."""
         with self._asked(version) as (view, reader, visible):
             rows = self._selected(reader, tree, None, visible)
             rows = reader.rows() if rows is None else rows
-            return rows, self._keys(view, rows)
-
-    def fetch(self, version: int, rows: I64) -> Found:
-        """Return the documents of rows, those that are still there."""
-        with self._asked(version) as (view, reader, visible):
-            if view.index is None:
-                return self._found(view, reader, [ranking.NOTHING])
-            there = rows[view.index.contains(rows)]
-            there = there if visible is None else there[np.isin(there, visible)]
-            return self._found(view, reader, [(np.empty(0), there)])
+            rows = rows[np.argsort(self._keys(view, rows))[:stop]]
+            return self._found(view, reader, [(np.empty(0), rows)])
 
     def get(self, version: int, ids: Sequence[str], tree: Filter | None, vectors: bool) -> Found:
         """Return documents by their ids, those that are there and match."""

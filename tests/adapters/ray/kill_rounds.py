@@ -43,6 +43,7 @@ class Load:
         self.stop = threading.Event()
         self.acknowledged: dict[str, int | None] = {f"id{i}": None for i in range(NAMES)}
         self.sent = dict.fromkeys(self.acknowledged, 0)  # the newest version that may be there
+        self.deletions = dict.fromkeys(self.acknowledged, 0)  # how often one was sent
         self.wrong: list[str] = []
         self.calls = {"changes": 0, "questions": 0, "late": 0}
         self._version = 0
@@ -61,6 +62,8 @@ class Load:
         while not self.stop.is_set():
             some = rng.sample(names, rng.randint(1, 20))
             if rng.random() < 0.2:
+                for name in some:
+                    self.deletions[name] += 1
                 self._until_done(self.collection.delete, some)
                 self.acknowledged.update(dict.fromkeys(some))
             else:
@@ -89,7 +92,7 @@ class Load:
     def _look(self, seed: int) -> None:
         rng = random.Random(seed)
         while not self.stop.is_set():
-            before = dict(self.acknowledged)
+            before, deletions = dict(self.acknowledged), dict(self.deletions)
             name = rng.choice(list(before))
             query = vector(before[name] or 0)
             asked = rng.choice(("search", "get", "text"))
@@ -101,6 +104,10 @@ class Load:
                 found = self.collection.search_text("version", NAMES)
             sent = dict(self.sent)
             self.check(found, before, sent)
+            there = {one.id for one in found}
+            for name, version in before.items():
+                if version is not None and name not in there and deletions[name] == self.deletions[name]:
+                    self.wrong.append(f"{name} was not found by {asked}")
             self.calls["questions"] += 1
 
     def check(self, found: Any, before: dict[str, int | None], sent: dict[str, int]) -> None:
