@@ -111,7 +111,7 @@ class Cost:
 
 
 def cost(
-    family: Family, n: int, dim: int, *, replicas: int = 1, cores: int = 8, overhead: float = 1.0
+    family: Family, n: int, dim: int, *, replicas: int = 1, cores: int = 8, overhead: float = 3.0
 ) -> Cost:
     """Return what n vectors cost, in as many shards as memory takes.
 
@@ -157,7 +157,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--service", type=float, help="mean service time of a shard, in ms, exponential")
-    parser.add_argument("--overhead", type=float, default=1.0, help="of the engine, in ms")
+    parser.add_argument("--overhead", type=float, default=3.0, help="of the engine, in ms")
     parser.add_argument("--rate", type=float, help="queries a second; one after the other without")
     given = parser.parse_args()
     if given.service is None:

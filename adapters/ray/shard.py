@@ -125,14 +125,17 @@ class Shard:
     @contextmanager
     def _asked(self, version: int) -> Iterator[tuple[View, Reader, I64 | None]]:
         """Give one state of everything to a question by a map, and the visible rows if these are not all."""
-        with self._store.reading() as (view, reader):
-            # Only now: the state was pinned first, so what this map lets one see cannot have gone yet.
+        while True:
             if version > self._map.version:
                 self.adopt()
             map = self._map
-            if version < map.version:
+            if version != map.version:
                 raise StaleMap
-            yield view, reader, self._visible(view, map) if self._number in map.unsettled else None
+            with self._store.reading() as (view, reader):
+                # A state from before a map was adopted may still have what has gone by that map.
+                if self._map.version == map.version:
+                    yield view, reader, self._visible(view, map) if self._number in map.unsettled else None
+                    return
 
     def _visible(self, view: View, map: Map) -> I64:
         state = (view.state.version, map.version)
