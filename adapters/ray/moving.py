@@ -13,17 +13,49 @@ begins again with the bucket it had come to.
 
 import asyncio
 import shutil
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from .routing import I64, Map, even, shard_folder
 
-if TYPE_CHECKING:
-    from .keeper import Keeper
-
 AT_ONCE = 4096  # documents; changes wait while so many are copied
+
+
+class Keeping(Protocol):
+    """What a move needs of the keeper."""
+
+    @property
+    def map(self) -> Map:
+        """The map."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the sharded collection."""
+
+    def changing(self) -> AbstractAsyncContextManager[None]:
+        """Let one change be made, when those before have ended."""
+
+    def put_map(self, **changes: Any) -> None:
+        """Make a change of the map durable."""
+
+    def tell_moved(self, done: int, total: int) -> None:
+        """Take down how far a move is."""
+
+    async def tell(self, shard: int, method: str, *arguments: Any) -> Any:
+        """Call the writer of a shard until it answers."""
+
+    async def tell_all(self, shard: int, method: str, *arguments: Any) -> list[Any]:
+        """Call all replicas of a shard."""
+
+    async def order(self, shard: int, method: str, *arguments: Any) -> None:
+        """Let the writer of a shard make a change."""
+
+    async def retire(self, shard: int) -> None:
+        """End the actors of a shard."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +112,7 @@ def aim(map: Map, shards: int) -> Map:
     )
 
 
-async def plan(keeper: "Keeper", shards: int) -> Plan:
+async def plan(keeper: Keeping, shards: int) -> Plan:
     """Return what would move; the collection may change meanwhile."""
     now = keeper.map
     aimed = aim(now, shards)
@@ -100,7 +132,7 @@ async def plan(keeper: "Keeper", shards: int) -> Plan:
     )
 
 
-async def begin(keeper: "Keeper", shards: int) -> None:
+async def begin(keeper: Keeping, shards: int) -> None:
     """Take down where the move is to lead; the keeper makes the shards that are new."""
     async with keeper.changing():
         aimed = aim(keeper.map, shards)
@@ -109,7 +141,7 @@ async def begin(keeper: "Keeper", shards: int) -> None:
         keeper.put_map(shards=aimed.shards, next_shard=aimed.next_shard, target=aimed.target)
 
 
-async def run(keeper: "Keeper") -> None:
+async def run(keeper: Keeping) -> None:
     """Move until every bucket is where the target says, and end the shards that have none then."""
     await _settle(keeper)
     done, left = 0, await _left(keeper)
@@ -128,13 +160,13 @@ async def run(keeper: "Keeper") -> None:
             shutil.rmtree(shard_folder(keeper.folder, shard), ignore_errors=True)
 
 
-async def _left(keeper: "Keeper") -> int:
+async def _left(keeper: Keeping) -> int:
     """Count the documents that have to move."""
     counts = np.sum([await keeper.tell(shard, "histogram") for shard in keeper.map.shards], axis=0)
     return int(counts[keeper.map.table != np.array(keeper.map.target)].sum())
 
 
-async def _next_group(keeper: "Keeper") -> tuple[int, int, I64, int] | None:
+async def _next_group(keeper: Keeping) -> tuple[int, int, I64, int] | None:
     """Return a source, a goal, buckets with not too many documents, and how many these are."""
     owners, target = keeper.map.table, np.array(keeper.map.target)
     waiting = np.flatnonzero(owners != target)
@@ -147,7 +179,7 @@ async def _next_group(keeper: "Keeper") -> tuple[int, int, I64, int] | None:
     return source, goal, buckets[:n], int(documents[n - 1])
 
 
-async def _move(keeper: "Keeper", source: int, goal: int, buckets: I64) -> None:
+async def _move(keeper: Keeping, source: int, goal: int, buckets: I64) -> None:
     async with keeper.changing():
         keeper.put_map(unsettled=(source, goal))
         await _adopted(keeper)
@@ -161,7 +193,7 @@ async def _move(keeper: "Keeper", source: int, goal: int, buckets: I64) -> None:
         await _settled(keeper)
 
 
-async def _settle(keeper: "Keeper") -> None:
+async def _settle(keeper: Keeping) -> None:
     """Take away what a move that was broken off has left."""
     async with keeper.changing():
         await _adopted(keeper)
@@ -170,12 +202,12 @@ async def _settle(keeper: "Keeper") -> None:
         await _settled(keeper)
 
 
-async def _settled(keeper: "Keeper") -> None:
+async def _settled(keeper: Keeping) -> None:
     pair = keeper.map.unsettled
     keeper.put_map(unsettled=())
     await asyncio.gather(*(keeper.tell_all(shard, "adopt") for shard in pair))
 
 
-async def _adopted(keeper: "Keeper") -> None:
+async def _adopted(keeper: Keeping) -> None:
     """Wait until all replicas of the unsettled shards go by the present map."""
     await asyncio.gather(*(keeper.tell_all(shard, "adopt") for shard in keeper.map.unsettled))
