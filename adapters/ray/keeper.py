@@ -91,6 +91,7 @@ class Keeper:
         self._changes = asyncio.Lock()
         self._starting = asyncio.Lock()
         self._next_place = self._map.next_place
+        self._ended_place = self._next_place  # that of the first document of the next change
         self._move: asyncio.Task[None] | None = None
         self._moved = (0, 0)
 
@@ -206,7 +207,10 @@ class Keeper:
         """Let one change be made, when those before have ended; its turn is later than theirs."""
         async with self._changes:
             self._turn = (self._turn[0], self._turn[1] + 1)
-            yield
+            try:
+                yield
+            finally:
+                self._ended_place = self._next_place
 
     def put_map(self, **changes: Any) -> None:
         """Make a change of the map durable."""
@@ -227,8 +231,8 @@ class Keeper:
             raise StaleMap
 
     async def last_key(self) -> int:
-        """Return a key that no document there is goes beyond, and every later one does."""
-        return (self._next_place << BITS) - 1
+        """Return a key below those of all changes that have not ended yet, and of no other."""
+        return (self._ended_place << BITS) - 1
 
     # Changes
 

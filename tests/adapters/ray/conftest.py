@@ -46,7 +46,7 @@ def _single(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
     place = tmp_path_factory.mktemp("single") / "c"
     with ShardedCollection.open(
-        place, metric="l2", index="Flat", shards=2, full_text=True, name="single", cpus=0.01
+        place, metric="l2", index="Flat", shards=2, full_text=True, cpus=0.01
     ) as collection:
         yield collection
 
