@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Self
 
-from inlay.collection import Collection
+from inlay.collection import AnyCollection, Collection
 from inlay.collection.watching import TARGET
 
-Place = str | os.PathLike[str] | Collection | None
+Place = str | os.PathLike[str] | AnyCollection | None
 
 
 def opened(
@@ -20,15 +20,17 @@ def opened(
     full_text: bool,
     read_only: bool,
     recall: float | None,
-) -> Collection:
-    """Open the collection at a path, or in memory for None; give back one that is open already.
+) -> AnyCollection:
+    """Open the collection at a path, or in memory for None; give back one that is open already, of any kind.
 
     Raises
     ------
     ValueError
         When an open one is not what the other arguments say.
+    TypeError
+        For what is neither.
     """
-    if not isinstance(place, Collection):
+    if place is None or isinstance(place, str | os.PathLike):
         return Collection.open(
             ":memory:" if place is None else place,
             metric=metric,
@@ -38,6 +40,8 @@ def opened(
             read_only=read_only,
             recall=TARGET if recall is None else recall,
         )
+    if not hasattr(place, "search_batch"):
+        raise TypeError(f"path must be a str, a path or an open collection, not {type(place).__name__}")
     for name, asked, found in (
         ("metric", metric, place.metric),
         ("index", None if index == "auto" else index, place.index),
@@ -53,7 +57,7 @@ def opened(
 class Closing:
     """What a store over a collection has in common with a file: it is closed, by hand or by `with`."""
 
-    _collection: Collection
+    _collection: AnyCollection
 
     def close(self) -> None:
         """Release the files. A store that was never closed has lost nothing."""

@@ -28,6 +28,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--data", type=Path, help="folder of real data sets; tests that need it are skipped without"
     )
+    parser.addoption(
+        "--sharded",
+        metavar="SHARDSxREPLICAS",
+        help="run the tests of the collection on a sharded one, such as 2x1; needs Ray",
+    )
+
+
+@pytest.fixture(scope="session")
+def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Connect to a Ray on the loopback address that all workers of this run share."""
+    from tests import ray_cluster  # before Ray, which reads the environment when it is imported
+
+    pytest.importorskip("ray", reason="needs Ray: pip install 'inlay[ray]'")
+    place = tmp_path_factory.getbasetemp()
+    users = ray_cluster.join(place.parent if "PYTEST_XDIST_WORKER" in os.environ else place)
+    yield
+    ray_cluster.leave(users)
 
 
 @pytest.fixture(scope="session")

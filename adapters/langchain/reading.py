@@ -16,7 +16,7 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_core.vectorstores import VectorStore
 from typing_extensions import override
 
-from inlay.collection import Collection, Hit
+from inlay.collection import AnyCollection, Hit
 
 from .retriever import HYBRID, InlayRetriever
 from .translation import SCORES, Filter, Rows, Score, Vector, bridged, document, worded
@@ -30,7 +30,7 @@ class Reading(VectorStore):
     def __init__(
         self,
         embedding: Embeddings,
-        collection: Collection,
+        collection: AnyCollection,
         score: Score,
         relevance_score_fn: Callable[[float], float] | None,
     ) -> None:
@@ -46,7 +46,7 @@ class Reading(VectorStore):
         return self._embedding
 
     @property
-    def collection(self) -> Collection:
+    def collection(self) -> AnyCollection:
         """The collection underneath: to count, iterate, clear, or look at."""
         return self._collection
 

@@ -322,7 +322,8 @@ class InlayVectorStore(Closing, Writing):
             documents with plain metadata.
         """
         saved = faiss_folder.read(Path(folder_path), index_name)
-        options.setdefault("metric", None if isinstance(path, Collection) else saved.metric)
+        is_place = path is None or isinstance(path, str | os.PathLike)
+        options.setdefault("metric", saved.metric if is_place else None)
         pairs = zip(saved.texts, saved.vectors, strict=True)
         return cls.from_embeddings(
             pairs, embedding, saved.metadatas, saved.ids, path=path, progress=progress, **options

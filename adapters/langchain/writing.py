@@ -13,7 +13,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 from typing_extensions import override
 
-from inlay.collection import Collection
+from inlay.collection import AnyCollection
 from inlay.progress import Progress, track
 
 from .reading import Reading
@@ -28,7 +28,7 @@ class Writing(Reading):
     def __init__(
         self,
         embedding: Embeddings,
-        collection: Collection,
+        collection: AnyCollection,
         score: Score,
         relevance_score_fn: Callable[[float], float] | None,
         batch_size: int,

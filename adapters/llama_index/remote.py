@@ -6,7 +6,7 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
-from inlay.collection import Collection
+from inlay.collection import AnyCollection, Collection
 
 
 def is_local(fs: Any) -> bool:
@@ -14,7 +14,7 @@ def is_local(fs: Any) -> bool:
     return fs is None or isinstance(fs, LocalFileSystem)
 
 
-def put(collection: Collection, path: str, fs: Any) -> None:
+def put(collection: AnyCollection, path: str, fs: Any) -> None:
     """Write a copy to a folder of another file system, in place of what is there."""
     with tempfile.TemporaryDirectory() as folder:
         collection.copy_to(Path(folder) / "copy")

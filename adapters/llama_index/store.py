@@ -24,7 +24,7 @@ from llama_index.core.vector_stores.types import (
 )
 from typing_extensions import override
 
-from inlay.collection import Collection, Hit
+from inlay.collection import AnyCollection, Hit
 from inlay.collection.filters import Filter
 from inlay.progress import Progress
 
@@ -146,7 +146,7 @@ class InlayVectorStore(Closing, BasePydanticVectorStore):
     read_only: bool = False
     recall: float | None = None
 
-    _collection: Collection = PrivateAttr()
+    _collection: AnyCollection = PrivateAttr()
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class InlayVectorStore(Closing, BasePydanticVectorStore):
 
     @property
     @override
-    def client(self) -> Collection:
+    def client(self) -> AnyCollection:
         """The collection underneath: to count, iterate, or look at."""
         return self._collection
 

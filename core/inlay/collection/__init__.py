@@ -1,6 +1,7 @@
 """Documents, metadata and vectors that never drift apart.
 
-    collection reading opening                 what users and adapters call
+    interface                                  what adapters are written against
+    collection reading opening                 what users call
     copying exchange                           copies of it, and documents for other programs
     searching selection fusion mmr             which documents, in which order
     store                                      records, vectors and an index, kept in step
@@ -16,7 +17,8 @@ An import goes down this list, or stays in its line.
 
 from .collection import Collection
 from .filters import Candidate
+from .interface import AnyCollection
 from .records import Record
 from .searching import Hit
 
-__all__ = ["Candidate", "Collection", "Hit", "Record"]
+__all__ = ["AnyCollection", "Candidate", "Collection", "Hit", "Record"]

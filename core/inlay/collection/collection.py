@@ -20,6 +20,7 @@ import numpy.typing as npt
 from ..progress import Progress, track
 from . import batch, copying, exchange, metadata, opening, selection, watching
 from .database import Durability
+from .interface import AnyCollection
 from .reading import Filter, Readable
 from .store import CHUNK
 
@@ -205,13 +206,13 @@ class Collection(Readable):
                 step(len(part))
         return given.ids
 
-    def merge_from(self, other: Readable) -> None:
+    def merge_from(self, other: AnyCollection) -> None:
         """Store the documents of another collection, each in the place of the one with its id.
 
         Vectors are copied as they are, and the other collection stays as it is. A thousand documents at a
         time become durable together.
         """
-        if other._store is self._store:
+        if other is self:
             return
         for records, vectors in other.parts():
             self.upsert(

@@ -1,6 +1,11 @@
-"""Collections to test with: in memory and on disk, and a way to open the latter again."""
+"""Collections to test with: in memory and on disk, and a way to open the latter again.
 
-from collections.abc import Callable
+    pytest tests/core/collection --sharded 2x2
+
+runs the same tests on `inlay.adapters.ray.ShardedCollection` with so many shards and replicas. What looks
+into the files or the memory of a single collection is marked `one_folder`, and skipped then."""
+
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,40 @@ import pytest
 from inlay.collection import Collection
 
 WORDS = ("ant", "bee", "cat", "dog", "eel")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--sharded"):
+        for item in items:
+            if item.get_closest_marker("one_folder"):
+                item.add_marker(pytest.mark.skip(reason="looks into a single collection"))
+
+
+@pytest.fixture(autouse=True)
+def kind_of_collection(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Let `Collection.open` open a sharded one, if that is what is tested."""
+    shape: str | None = request.config.getoption("--sharded")
+    if shape is None:
+        yield
+        return
+    request.getfixturevalue("local_ray")
+    from inlay.adapters.ray import ShardedCollection
+
+    shards, replicas = map(int, shape.split("x"))
+    every = []
+
+    def opened(path: Any = ":memory:", *args: Any, **options: Any) -> Any:
+        place = tmp_path_factory.mktemp("memory") / "c" if path == ":memory:" else path
+        there = {} if (Path(place) / "shards.json").exists() else {"shards": shards, "replicas": replicas}
+        every.append(ShardedCollection.open(place, *args, cpus=0.01, **there, **options))
+        return every[-1]
+
+    monkeypatch.setattr(Collection, "open", opened)
+    yield
+    for collection in every:
+        collection.close()
 
 
 @pytest.fixture(params=["memory", "disk"])

@@ -1,0 +1,129 @@
+"""Shards without Ray: what they show, and to whom."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ray", reason="the Ray adapter needs Ray: pip install 'inlay[ray]'")
+
+from inlay import Collection, FormatError
+from inlay.adapters.ray import merging, routing
+from inlay.adapters.ray.shard import Shard
+from inlay.collection import batch
+from tests.adapters.ray.conftest import documents
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two shards, and the map, of 100 documents."""
+    home = tmp_path / "c"
+    home.mkdir()
+    map = routing.Map("default", "l2", "Flat", 4, True, 1, (0, 1), routing.even((0, 1)), next_shard=2)
+    routing.save(map, home)
+    two = [Shard(str(home), number, True) for number in (0, 1)]
+    given = batch.check(**documents(100), dim=4)
+    buckets = routing.buckets_of(given.ids)
+    for number, positions in map.split(given.ids).items():
+        part = batch.Batch(
+            *(pick(column, positions) for column in (given.vectors, given.ids, given.texts, given.metas))
+        )
+        two[number].store(part, routing.keys_of(0, positions, buckets[positions]))
+    yield home, map, two
+    for shard in two:
+        shard.close()
+
+
+def pick(column, positions):
+    return column[positions] if isinstance(column, np.ndarray) else [column[i] for i in positions]
+
+
+def found(two, version, k=200):
+    parts = [shard.search(version, np.zeros((1, 4), np.float32), k, None, None, {}, False) for shard in two]
+    return merging.merged(parts, k, 1, ascending=True).hits(0)
+
+
+def test_a_document_that_moves_is_seen_once_by_every_map(shards):
+    home, map, two = shards
+    everything = found(two, 1)
+    assert len(everything) == 100
+    buckets = np.flatnonzero(map.table == 0)[::2]
+    staged = replace(map, version=2, unsettled=(0, 1))
+    routing.save(staged, home)
+    for shard in two:
+        assert shard.adopt() == 2
+    documents_taken, keys = two[0].take(buckets)
+    assert 10 < len(documents_taken) < 40
+    assert (np.diff(keys) > 0).all()
+    two[1].receive((documents_taken, keys))
+    two[1].receive((documents_taken, keys))  # twice is no harm
+    assert found(two, 2) == everything
+    assert sum(shard.count(2, None) for shard in two) == 100
+    counts = [shard.counts(2, ['"cat"']) for shard in two]
+    with pytest.raises(routing.StaleMap):
+        two[0].count(1, None)
+    owners = map.table
+    owners[buckets] = 1
+    routing.save(replace(staged, version=3, owners=tuple(owners.tolist())), home)
+    two[0].adopt()
+    assert found(two, 3) == everything  # the other one reads the map when it is asked by a newer one
+    flipped = [shard.counts(3, ['"cat"']) for shard in two]
+    assert flipped[0] + flipped[1] == counts[0] + counts[1]
+    two[0].drop(buckets)
+    routing.save(replace(staged, version=4, owners=tuple(owners.tolist()), unsettled=()), home)
+    assert found(two, 4) == everything
+    assert found(two, 4, 7) == everything[:7]  # ties are in order, though later rows have earlier keys
+    pages = [two[1].page(4, -1)]
+    assert (np.diff(pages[0].keys[0]) > 0).all()
+
+
+def test_what_a_broken_move_left_behind_is_dropped(shards):
+    _, _, two = shards
+    everything = found(two, 1)
+    two[1].receive(two[0].take(np.arange(routing.BUCKETS // 4)))
+    two[1].drop_foreign()
+    assert found(two, 1) == everything
+
+
+def test_a_shard_is_a_collection_of_its_own(shards):
+    home, _, two = shards
+    for number, shard in enumerate(two):
+        with Collection.open(routing.shard_folder(home, number), read_only=True) as alone:
+            assert len(alone) == shard.count(1, None)
+            assert alone.search_text("cat")
+
+
+def test_documents_written_past_the_shards_are_a_format_error(shards):
+    home, _, two = shards
+    two[0].close()
+    with Collection.open(routing.shard_folder(home, 0)) as alone:
+        alone.add(np.ones((1, 4)))
+    again = Shard(str(home), 0, True)
+    with pytest.raises(FormatError, match="no place in the order"):
+        again.search(1, np.zeros((1, 4), np.float32), 5, None, None, {}, False)
+    again.close()
+
+
+def test_a_follower_sees_what_the_writer_commits(shards):
+    home, _, two = shards
+    follower = Shard(str(home), 0, False)
+    before = follower.count(1, None)
+    two[0].remove([two[0].names(1, None, None)[0]])
+    assert follower.count(1, None) == before - 1
+    with pytest.raises(PermissionError):
+        follower.clear()
+    follower.close()
+
+
+def test_a_change_that_comes_after_a_later_one_is_not_made(shards):
+    _, _, two = shards
+    before = two[0].count(1, None)
+    name = two[0].names(1, None, None)[0]
+    two[0].change((3, 5), "patch", [name], {"x": 1}, False)
+    for late in ((3, 4), (2, 9)):
+        with pytest.raises(routing.Overtaken):
+            two[0].change(late, "remove", [name])
+    assert two[0].count(1, None) == before
+    two[0].change((3, 5), "remove", [name])  # the same one again
+    two[0].change((4, 0), "remove", [name])
+    assert two[0].count(1, None) == before - 1
