@@ -124,6 +124,7 @@ from .selectors import (
     PyCallbackIDSelector,
 )
 from .shards import IndexReplicas, IndexShards
+from .statistics import cvar
 from .stored import TrainingWarning
 from .strids import StrIDMap
 from .transforms import (
@@ -139,6 +140,17 @@ from .transforms import (
 )
 
 __all__ = [
+    "HNSW",
+    "IO_FLAG_MMAP",
+    "IO_FLAG_MMAP_IFC",
+    "IO_FLAG_ONDISK_SAME_DIR",
+    "IO_FLAG_PQ_SKIP_SDC_TABLE",
+    "IO_FLAG_READ_ONLY",
+    "IO_FLAG_SKIP_IVF_DATA",
+    "IO_FLAG_SKIP_PRECOMPUTE_TABLE",
+    "IO_FLAG_SKIP_STORAGE",
+    "METRIC_INNER_PRODUCT",
+    "METRIC_L2",
     "BufferedIOReader",
     "BufferedIOWriter",
     "CenteringTransform",
@@ -148,7 +160,6 @@ __all__ = [
     "DimensionError",
     "FileIOReader",
     "FileIOWriter",
-    "HNSW",
     "HadamardRotation",
     "IDSelector",
     "IDSelectorAll",
@@ -161,14 +172,6 @@ __all__ = [
     "IDSelectorRange",
     "IDSelectorTranslated",
     "IDSelectorXOr",
-    "IO_FLAG_MMAP",
-    "IO_FLAG_MMAP_IFC",
-    "IO_FLAG_ONDISK_SAME_DIR",
-    "IO_FLAG_PQ_SKIP_SDC_TABLE",
-    "IO_FLAG_READ_ONLY",
-    "IO_FLAG_SKIP_IVF_DATA",
-    "IO_FLAG_SKIP_PRECOMPUTE_TABLE",
-    "IO_FLAG_SKIP_STORAGE",
     "IVFSearchParameters",
     "Index",
     "IndexFileError",
@@ -207,8 +210,6 @@ __all__ = [
     "IndexSymQG",
     "Kmeans",
     "LinearTransform",
-    "METRIC_INNER_PRODUCT",
-    "METRIC_L2",
     "NormalizationTransform",
     "OPQMatrix",
     "PCAMatrix",
@@ -237,6 +238,7 @@ __all__ = [
     "clone_index",
     "contrib",
     "copy_array_to_vector",
+    "cvar",
     "deserialize_index",
     "downcast_Quantizer",
     "downcast_VectorTransform",

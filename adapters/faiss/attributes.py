@@ -1,6 +1,7 @@
 """Attributes that are declared: a misspelt `index.nprobs = 64` is an error and no new attribute."""
 
 import difflib
+import inspect
 from typing import Any, ClassVar
 
 
@@ -11,7 +12,7 @@ class Declared:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        names = {name for base in cls.__mro__ for name in base.__dict__.get("__annotations__", ())}
+        names = {name for base in cls.__mro__ for name in inspect.get_annotations(base)}
         names |= {name for name in dir(cls) if not callable(getattr(cls, name, None))}
         cls._declared = frozenset(name for name in names if not name.startswith("_"))
 

@@ -238,7 +238,7 @@ class Index(Declared, ABC):
             self._check_writable()
             self._empty()
 
-    def merge_from(self, otherIndex: "Index", add_id: int = 0) -> None:  # noqa: N803 (FAISS's name)
+    def merge_from(self, otherIndex: "Index", add_id: int = 0) -> None:
         """Move all rows of another index of the same kind here; `add_id` is added to labels that stay."""
         other, shift = otherIndex, as_int(add_id, "add_id")
         self.check_compatible_for_merge(other)
@@ -255,11 +255,13 @@ class Index(Declared, ABC):
                 self._append(other._rows(some), labels)
             other._empty()
 
-    def check_compatible_for_merge(self, otherIndex: "Index") -> None:  # noqa: N803
+    def check_compatible_for_merge(self, otherIndex: "Index") -> None:
         """Raise a RuntimeError for an index whose rows this one cannot take over."""
         if otherIndex is self:
             raise IndexOperationError("an index cannot be merged with itself")
-        kinds = [(type(index), index.d, index.metric_type, index.factory_string) for index in (self, otherIndex)]
+        kinds = [
+            (type(index), index.d, index.metric_type, index.factory_string) for index in (self, otherIndex)
+        ]
         if kinds[0] != kinds[1]:
             raise IndexOperationError(f"{self!r} cannot take the rows of {otherIndex!r}: they are unlike")
 
@@ -466,7 +468,9 @@ class Index(Declared, ABC):
 
     def _check_trained(self, what: str) -> None:
         if not self.is_trained:
-            raise IndexOperationError(f"{type(self).__name__} must be trained before it can {what}: call train(x)")
+            raise IndexOperationError(
+                f"{type(self).__name__} must be trained before it can {what}: call train(x)"
+            )
 
     def _check_writable(self) -> None:
         if self._read_only:
@@ -507,7 +511,7 @@ def _finite(x: F32) -> tuple[F32, npt.NDArray[np.bool_]]:
     """Return queries that can be searched, and which of them hold NaN; infinite values become large ones."""
     if np.isfinite(x).all():
         return x, np.zeros(len(x), np.bool_)
-    bad = np.isnan(x).any(axis=1)
+    bad = np.asarray(np.isnan(x).any(axis=1))
     large = np.float32(np.sqrt(FLT_MAX / x.shape[1]) / 4)
     clean = np.clip(np.where(bad[:, None], np.float32(0), x), -large, large)
     return clean, bad

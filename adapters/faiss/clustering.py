@@ -242,5 +242,3 @@ class Kmeans(Clustering):
 def centroids_for(index: Index, nlist: int, cp: ClusteringParameters, x: F32) -> F32:
     """Return centroids for the quantizer of inverted lists, however few rows there are."""
     return Clustering(index.d, nlist, cp)._of_any_number(x, index.metric_type)[0]
-
-

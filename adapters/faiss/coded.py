@@ -1,7 +1,7 @@
 """Indexes of codes that every search reads whole: scalar, LVQ, product and residual quantisation."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import inlay
 
@@ -28,7 +28,7 @@ class CodesIndex(StoredIndex):
         Candidates of a scan that are scored again with all that is known; None is the core's default.
     """
 
-    SAVED = ("rerank",)
+    SAVED: ClassVar[tuple[str, ...]] = ("rerank",)
 
     rerank: int | None = None
 
@@ -54,7 +54,7 @@ class IndexLVQ(CodesIndex):
     metric : int
     """
 
-    MADE_OF = ("d", "bits", "residual_bits", "metric")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "bits", "residual_bits", "metric")
 
     bits: int
     residual_bits: int
@@ -78,7 +78,7 @@ class IndexScalarQuantizer(CodesIndex):
     metric : int
     """
 
-    MADE_OF = ("d", "qtype", "metric")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "qtype", "metric")
 
     sq: ScalarQuantizer
 
@@ -96,7 +96,7 @@ class IndexScalarQuantizer(CodesIndex):
 
     @property
     def factory_string(self) -> str:
-        """"SQ8" and the like."""
+        """Such as "SQ8" and the like."""
         return self.sq.name
 
 
@@ -113,12 +113,12 @@ class IndexPQ(CodesIndex):
     metric : int
     """
 
-    MADE_OF = ("d", "M", "nbits", "metric")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "M", "nbits", "metric")
 
     M: int
     nbits: int
 
-    def __init__(self, d: int, M: int, nbits: int = 8, metric: int = METRIC_L2) -> None:  # noqa: N803
+    def __init__(self, d: int, M: int, nbits: int = 8, metric: int = METRIC_L2) -> None:
         self.M, self.nbits = as_int(M, "M", 1), of_bits(nbits)
         super().__init__(d, metric)
         self.fewest_rows = 1 << self.nbits
@@ -143,7 +143,7 @@ class IndexPQFastScan(IndexPQ):
         Accepted: rows always lie in blocks of 64.
     """
 
-    def __init__(self, d: int, M: int, nbits: int = 4, metric: int = METRIC_L2, bbs: int = 32) -> None:  # noqa: N803
+    def __init__(self, d: int, M: int, nbits: int = 4, metric: int = METRIC_L2, bbs: int = 32) -> None:
         super().__init__(d, M, nbits, metric)
         as_int(bbs, "bbs", 0)
 
@@ -161,12 +161,12 @@ class IndexRVQ(CodesIndex):
     metric : int
     """
 
-    MADE_OF = ("d", "M", "nbits", "metric")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "M", "nbits", "metric")
 
     M: int
     nbits: int
 
-    def __init__(self, d: int, M: int = 8, nbits: int = 8, metric: int = METRIC_L2) -> None:  # noqa: N803
+    def __init__(self, d: int, M: int = 8, nbits: int = 8, metric: int = METRIC_L2) -> None:
         self.M, self.nbits = as_int(M, "M", 1), of_bits(nbits)
         super().__init__(d, metric)
         self.fewest_rows = 1 << self.nbits

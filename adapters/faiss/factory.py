@@ -3,12 +3,13 @@
     spec      [idmap ","] stack [refine] ["," idmap]        idmap      IDMap | IDMap2
     stack     { transform "," } core                        refine     ",RFlat" | ",Refine(" spec ")"
     transform PCA[W][R]n | OPQm[_n] | RR[n] | HR[seed] | L2norm | Padn
-    core      code | IVFn[k|M][_HNSWm | (spec)] "," (code | LoRANN[rank][xB]) | LoRANNn | graph | "(" spec ")"
+    core      code | lists | LoRANNn | graph | "(" spec ")"
+    lists     IVFn[k|M][_HNSWm | (spec)] "," (code | LoRANN[rank][xB])
     code      Flat | SQ8 | SQ6 | SQ4 | SQfp16 | SQbf16 | LVQb[xr] | (RVQ|RQ)MxB | (RVQ|RQ)Mx4fs | PQm[xb]
     graph     (HNSW | SymQG | QuIVer)R[("," | "_") code]
 
-It is read as FAISS reads it: ids outermost, then the refinement, then transforms from left to right, so that a
-refinement keeps vectors as they came.
+It is read as FAISS reads it: ids outermost, then the refinement, then transforms from left to right, so that
+a refinement keeps vectors as they came.
 """
 
 import difflib
@@ -17,9 +18,9 @@ from collections.abc import Callable
 
 from .arrays import as_int
 from .base import METRIC_L2, Index
-from .codes import SQ_NAMES, QT
 from .coded import IndexLVQ, IndexPQ, IndexPQFastScan, IndexRVQ, IndexScalarQuantizer
-from .errors import IndexOperationError
+from .codes import QT, SQ_NAMES
+from .errors import DimensionError, IndexOperationError
 from .flat import IndexFlat
 from .graphs import IndexHNSW, IndexHNSWFlat, IndexHNSWSQ, IndexQuIVer, IndexSymQG
 from .idmap import IndexIDMap, IndexIDMap2
@@ -105,7 +106,7 @@ def index_factory(d: int, description: str, metric: int = METRIC_L2, own_invlist
         raise TypeError(f"description must be a string, not {type(description).__name__}")
     try:
         return _spec(d, description, metric, 0)
-    except _Unread as part:
+    except (_Unread, DimensionError) as part:
         raise IndexOperationError(f"could not parse index string {description!r}: {part}") from None
 
 
@@ -137,7 +138,9 @@ def _stack(d: int, text: str, metric: int, depth: int) -> Index:
     if transform is None:
         return _core(d, text, metric, depth)
     if not rest:
-        raise _Unread("nothing after the comma" if comma else f"{first!r} stands before an index, and there is none")
+        raise _Unread(
+            "nothing after the comma" if comma else f"{first!r} stands before an index, and there is none"
+        )
     inner = _stack(transform.d_out, rest, metric, depth)
     if isinstance(inner, IndexPreTransform):
         inner.prepend_transform(transform)
@@ -189,7 +192,9 @@ def _lists(d: int, text: str, metric: int, depth: int) -> Index:
     if not found or (found[4] and not _balanced(found[4])):
         raise _Unread(_advice(text))
     if not found[6]:
-        raise _Unread("nothing after the comma" if found[5] else "IVF wants a comma and a code, such as IVF16,Flat")
+        raise _Unread(
+            "nothing after the comma" if found[5] else "IVF wants a comma and a code, such as IVF16,Flat"
+        )
     nlist = _number(found[1])
     quantizer: Index | None = None
     if found[2] and found[2].startswith("_HNSW"):

@@ -1,5 +1,7 @@
 """Exact indexes: float32 rows, all of which every search reads."""
 
+from typing import ClassVar
+
 import inlay
 
 from .arrays import F32
@@ -43,7 +45,7 @@ class IndexFlatL2(IndexFlat):
     d : int
     """
 
-    MADE_OF = ("d",)
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d",)
 
     def __init__(self, d: int) -> None:
         super().__init__(d, METRIC_L2)
@@ -57,7 +59,7 @@ class IndexFlatIP(IndexFlat):
     d : int
     """
 
-    MADE_OF = ("d",)
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d",)
 
     def __init__(self, d: int) -> None:
         super().__init__(d, METRIC_INNER_PRODUCT)

@@ -55,7 +55,7 @@ def pairwise_distances(
     return out[:, : len(rows)]
 
 
-def normalize_L2(x: F32) -> None:  # noqa: N802
+def normalize_L2(x: F32) -> None:
     """Scale rows to length 1, in place; zeros stay zeros.
 
     Parameters
@@ -110,11 +110,11 @@ class ResultHeap:
         self.D: F32 = np.full((self.nq, self.k), worst(self._least), np.float32)
         self.I: I64 = np.full((self.nq, self.k), -1, np.int64)
 
-    def add_result(self, D: npt.ArrayLike, I: npt.ArrayLike) -> None:  # noqa: E741, N803
+    def add_result(self, D: npt.ArrayLike, I: npt.ArrayLike) -> None:  # noqa: E741
         """Add results (nq, n) of all queries."""
         self.add_result_subset(np.arange(self.nq), D, I)
 
-    def add_result_subset(self, subset: npt.ArrayLike, D: npt.ArrayLike, I: npt.ArrayLike) -> None:  # noqa: E741, N803
+    def add_result_subset(self, subset: npt.ArrayLike, D: npt.ArrayLike, I: npt.ArrayLike) -> None:  # noqa: E741
         """Add results (len(subset), n) of some queries; labels (n,) are the same for all."""
         queries, values = np.asarray(subset, np.int64), np.asarray(D, np.float32)
         if values.ndim != 2 or len(values) != len(queries):
@@ -134,21 +134,23 @@ class ResultHeap:
 
 
 def merge_knn_results(
-    Dall: npt.ArrayLike,  # noqa: N803
-    Iall: npt.ArrayLike,  # noqa: N803
+    Dall: npt.ArrayLike,
+    Iall: npt.ArrayLike,
     keep_max: bool = False,
 ) -> tuple[F32, I64]:
     """Return the best of results (n_shards, n, k) of several parts, (n, k)."""
     values, labels = np.asarray(Dall, np.float32), np.asarray(Iall, np.int64)
     if values.shape != labels.shape or values.ndim != 3:
-        raise DimensionError(f"Dall and Iall must both be (n_shards, n, k), not {values.shape}, {labels.shape}")
+        raise DimensionError(
+            f"Dall and Iall must both be (n_shards, n, k), not {values.shape}, {labels.shape}"
+        )
     heap = ResultHeap(values.shape[1], values.shape[2], keep_max)
     for some, named in zip(values, labels, strict=True):
         heap.add_result(some, named)
     return heap.D, heap.I
 
 
-def eval_intersection(I1: npt.ArrayLike, I2: npt.ArrayLike) -> int:  # noqa: N803
+def eval_intersection(I1: npt.ArrayLike, I2: npt.ArrayLike) -> int:
     """Return how many labels each line of two results has in common, summed over lines."""
     one, two = np.asarray(I1), np.asarray(I2)
     if len(one) != len(two):
@@ -161,24 +163,28 @@ def eval_intersection(I1: npt.ArrayLike, I2: npt.ArrayLike) -> int:  # noqa: N80
 
 def rand(n: Any, seed: int = 12345) -> F32:
     """Return numbers from [0, 1), float32 of shape n."""
-    return np.random.default_rng(seed).random(n, np.float32)
+    drawn: F32 = np.random.default_rng(seed).random(n, np.float32)
+    return drawn
 
 
 def randn(n: Any, seed: int = 12345) -> F32:
     """Return normally distributed numbers, float32 of shape n."""
-    return np.random.default_rng(seed).standard_normal(n, np.float32)
+    drawn: F32 = np.random.default_rng(seed).standard_normal(n, np.float32)
+    return drawn
 
 
 def randint(n: Any, seed: int = 12345, vmax: int | None = None) -> I64:
     """Return whole numbers from 0 to below vmax, int64 of shape n."""
-    return np.random.default_rng(seed).integers(0, 2**63 - 1 if vmax is None else vmax, n, np.int64)
+    most = 2**63 - 1 if vmax is None else vmax
+    drawn: I64 = np.random.default_rng(seed).integers(0, most, n, np.int64)
+    return drawn
 
 
 def rand_smooth_vectors(n: int, d: int, seed: int = 1234) -> F32:
     """Return vectors that lie near few dimensions, as real ones do, float32 (n, d)."""
     rng = np.random.default_rng(seed)
     waves = rng.random((8, d), np.float32)
-    return np.sin(4 * rng.random((n, 8), np.float32) @ waves, dtype=np.float32)
+    return np.asarray(np.sin(4 * rng.random((n, 8), np.float32) @ waves), np.float32)
 
 
 # Threads and builds
@@ -217,12 +223,12 @@ def downcast_index(index: Index) -> Index:
     return index
 
 
-def downcast_VectorTransform(vt: VectorTransform) -> VectorTransform:  # noqa: N802
+def downcast_VectorTransform(vt: VectorTransform) -> VectorTransform:
     """Return the transform, which has its class already."""
     return vt
 
 
-def downcast_Quantizer(aq: Any) -> Any:  # noqa: N802
+def downcast_Quantizer(aq: Any) -> Any:
     """Return the quantiser, which has its class already."""
     return aq
 
@@ -252,5 +258,3 @@ def extract_index_ivf(index: Index) -> IndexIVF:
 def is_similarity_metric(metric: int) -> bool:
     """Return whether larger values are nearer."""
     return metric != METRIC_L2
-
-

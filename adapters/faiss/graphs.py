@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import inlay
 from inlay.indexes.navigable import NavigableIndex
 
-from .arrays import as_int
-from .base import METRIC_L2
+from .arrays import F32, I64, as_int
+from .base import METRIC_L2, Values
 from .codes import ScalarQuantizer
 from .errors import IndexOperationError
+from .statistics import cvar
 from .stored import StoredIndex
 
 
@@ -70,22 +71,22 @@ class IndexGraph(StoredIndex):
     """
 
     SHIFTS = False
-    SAVED = ("efSearch",)
+    SAVED: ClassVar[tuple[str, ...]] = ("efSearch",)
     EFFORT: ClassVar[Mapping[str, str]] = {"efSearch": "efSearch", "efConstruction": "efConstruction"}
 
-    efSearch: int = 64  # noqa: N815 (FAISS's name)
+    efSearch: int = 64
 
     @property
     def _takes_labels(self) -> bool:
         return False
 
     @property
-    def efConstruction(self) -> int:  # noqa: N802
+    def efConstruction(self) -> int:
         """Rows that the search for a new row's neighbours keeps in view."""
         return self._graph.ef_construction
 
     @efConstruction.setter
-    def efConstruction(self, value: int) -> None:  # noqa: N802
+    def efConstruction(self, value: int) -> None:
         self._graph.ef_construction = as_int(value, "efConstruction", 1)
 
     @property
@@ -97,6 +98,14 @@ class IndexGraph(StoredIndex):
     def _graph(self) -> NavigableIndex:
         assert isinstance(self._core, NavigableIndex)
         return self._core
+
+    def _find(self, x: F32, k: int, allowed: I64 | None, effort: Mapping[str, Any]) -> Values:
+        before = self._graph.search_statistics
+        found = super()._find(x, k, allowed, effort)
+        after = self._graph.search_statistics
+        hops, scored = (after[name] - before[name] for name in ("expanded", "evaluated"))
+        cvar.hnsw_stats.count(len(x), hops, scored)
+        return found
 
     def _efforts(self, k: int, effort: Mapping[str, Any]) -> dict[str, Any]:
         return {"ef": max(as_int(effort.get("efSearch", self.efSearch), "efSearch", 1), k)}
@@ -120,13 +129,13 @@ class IndexHNSW(IndexGraph):
         The core's code of rows, "LVQ8" and the like; None is float32.
     """
 
-    MADE_OF = ("d", "M", "metric", "code")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "M", "metric", "code")
 
     M: int
     code: str | None
-    efSearch: int = 16  # noqa: N815
+    efSearch: int = 16
 
-    def __init__(self, d: int, M: int = 32, metric: int = METRIC_L2, code: str | None = None) -> None:  # noqa: N803
+    def __init__(self, d: int, M: int = 32, metric: int = METRIC_L2, code: str | None = None) -> None:
         self.M, self.code = as_int(M, "M", 1), code
         super().__init__(d, metric)
 
@@ -135,7 +144,7 @@ class IndexHNSW(IndexGraph):
 
     @property
     def factory_string(self) -> str:
-        """"HNSW32,Flat" and the like."""
+        """Such as "HNSW32,Flat" and the like."""
         return f"HNSW{self.M},{self.code or 'Flat'}"
 
 
@@ -148,9 +157,9 @@ class IndexHNSWFlat(IndexHNSW):
         See `IndexHNSW`.
     """
 
-    MADE_OF = ("d", "M", "metric")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "M", "metric")
 
-    def __init__(self, d: int, M: int = 32, metric: int = METRIC_L2) -> None:  # noqa: N803
+    def __init__(self, d: int, M: int = 32, metric: int = METRIC_L2) -> None:
         super().__init__(d, M, metric)
 
 
@@ -166,7 +175,7 @@ class IndexHNSWSQ(IndexHNSW):
         See `IndexHNSW`.
     """
 
-    MADE_OF = ("d", "qtype", "M", "metric")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "qtype", "M", "metric")
 
     sq: ScalarQuantizer
 
@@ -174,7 +183,7 @@ class IndexHNSWSQ(IndexHNSW):
         self,
         d: int,
         qtype: int = ScalarQuantizer.QT_8bit,
-        M: int = 32,  # noqa: N803
+        M: int = 32,
         metric: int = METRIC_L2,
     ) -> None:
         self.sq = ScalarQuantizer(d, qtype)
@@ -182,7 +191,7 @@ class IndexHNSWSQ(IndexHNSW):
 
     @property
     def factory_string(self) -> str:
-        """"HNSW32,SQ8" and the like."""
+        """Such as "HNSW32,SQ8" and the like."""
         return f"HNSW{self.M},{self.sq.name}"
 
     @property
@@ -213,12 +222,12 @@ class IndexSymQG(IndexGraph):
         "SQfp16": "float16",
     }
 
-    MADE_OF = ("d", "R", "metric", "code")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "R", "metric", "code")
 
     R: int
     code: str
 
-    def __init__(self, d: int, R: int = 32, metric: int = METRIC_L2, code: str = "Flat") -> None:  # noqa: N803
+    def __init__(self, d: int, R: int = 32, metric: int = METRIC_L2, code: str = "Flat") -> None:
         if code not in self.VECTORS:
             raise IndexOperationError(f"SymQG keeps rows as {', '.join(self.VECTORS)}, not {code!r}")
         self.R, self.code = as_int(R, "R", 1), code
@@ -229,7 +238,7 @@ class IndexSymQG(IndexGraph):
 
     @property
     def factory_string(self) -> str:
-        """"SymQG32,Flat" and the like."""
+        """Such as "SymQG32,Flat" and the like."""
         return f"SymQG{self.R},{self.code}"
 
 
@@ -253,12 +262,12 @@ class IndexQuIVer(IndexGraph):
         "SQfp16": "float16",
     }
 
-    MADE_OF = ("d", "R", "metric", "code")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "R", "metric", "code")
 
     R: int
     code: str
 
-    def __init__(self, d: int, R: int = 32, metric: int = METRIC_L2, code: str = "Flat") -> None:  # noqa: N803
+    def __init__(self, d: int, R: int = 32, metric: int = METRIC_L2, code: str = "Flat") -> None:
         if code not in self.VECTORS:
             raise IndexOperationError(f"QuIVer keeps rows as {', '.join(self.VECTORS)}, not {code!r}")
         self.R, self.code = as_int(R, "R", 2), code
@@ -269,5 +278,5 @@ class IndexQuIVer(IndexGraph):
 
     @property
     def factory_string(self) -> str:
-        """"QuIVer32,Flat" and the like."""
+        """Such as "QuIVer32,Flat" and the like."""
         return f"QuIVer{self.R},{self.code}"

@@ -1,7 +1,7 @@
 """Ids of one's own over any index.
 
-Ids stand beside the keys of the index inside, which stay whatever is removed and however that index labels its
-rows: so an id means its row for ever, over codes, inverted lists and graphs alike.
+Ids stand beside the keys of the index inside, which stay whatever is removed and however that index labels
+its rows: so an id means its row for ever, over codes, inverted lists and graphs alike.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ class IndexIDMap(Index):
     """
 
     PREFIX: ClassVar[str] = "IDMap"
-    PARTS = ("index",)
+    PARTS: ClassVar[tuple[str, ...]] = ("index",)
 
     index: Index
 
@@ -59,7 +59,7 @@ class IndexIDMap(Index):
 
     @property
     def factory_string(self) -> str:
-        """"IDMap," and that of the index inside."""
+        """The index inside, after "IDMap,"."""
         return f"{self.PREFIX},{self.index.factory_string}"
 
     @property
@@ -98,7 +98,7 @@ class IndexIDMap(Index):
             return self.index._within(x, radius, self._known(allowed), effort)
 
     def _known(self, allowed: I64 | None) -> I64 | None:
-        """Return which keys may be found: those that have ids, where rows were added behind this one's back."""
+        """Return which keys may be found: those with ids, where rows were added behind this one's back."""
         return self._named.keys if allowed is None and self.index.ntotal != self.ntotal else allowed
 
     def _rows(self, keys: I64) -> F32:

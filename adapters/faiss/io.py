@@ -189,7 +189,8 @@ def verify(path: str | os.PathLike[str]) -> None:
 
 def clone_index(index: AnyIndex) -> AnyIndex:
     """Return a copy that shares nothing with an index."""
-    return deserialize_index(serialize_index(index))
+    twin: AnyIndex = deserialize_index(serialize_index(index))
+    return twin
 
 
 def _opened(header: Header, sections: Sections) -> Index:
@@ -298,7 +299,8 @@ def _made(kind: type[Index], made: dict[str, Any], parts: Sequence[Part]) -> Ind
         return kind.over(*inside)
     if issubclass(kind, idmap.IndexIDMap):
         return kind.over(*inside)
-    return kind(**dict(zip(kind.PARTS, inside, strict=True)), **made)
+    arguments: dict[str, Any] = {**dict(zip(kind.PARTS, inside, strict=True)), **made}
+    return kind(**arguments)
 
 
 def _forbid_changes(index: Index) -> None:

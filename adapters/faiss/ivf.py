@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import inlay
 from inlay.indexes.listed import ListedIndex
 
-from .arrays import F32, as_int
-from .base import METRIC_L2, Index
+from .arrays import F32, I64, as_int
+from .base import METRIC_L2, Index, Values
 from .clustering import ClusteringParameters, centroids_for
 from .codes import (
     ProductQuantizer,
@@ -26,6 +26,7 @@ from .codes import (
 )
 from .errors import DimensionError, IndexOperationError, operation
 from .flat import IndexFlat
+from .statistics import cvar
 from .stored import StoredIndex
 
 
@@ -47,9 +48,9 @@ class IndexIVF(StoredIndex):
     """
 
     SHIFTS = False
-    MADE_OF = ("d", "nlist", "metric")
-    SAVED = ("nprobe", "max_codes")
-    PARTS = ("quantizer",)
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "nlist", "metric")
+    SAVED: ClassVar[tuple[str, ...]] = ("nprobe", "max_codes")
+    PARTS: ClassVar[tuple[str, ...]] = ("quantizer",)
     EFFORT: ClassVar[Mapping[str, str]] = {"nprobe": "nprobe", "max_codes": "max_codes"}
 
     quantizer: Index
@@ -77,14 +78,13 @@ class IndexIVF(StoredIndex):
         By default they are where that gains something: not for float32 rows, nor for codes of 8 bits a
         dimension.
         """
-        assert isinstance(self._core, inlay.IVFIndex)
-        return self._core.by_residual
+        return isinstance(self._core, inlay.IVFIndex) and self._core.by_residual
 
     @by_residual.setter
     def by_residual(self, value: bool) -> None:
         if self.is_trained:
             raise IndexOperationError("by_residual is said before training")
-        if self._code != "Flat":
+        if isinstance(self._core, inlay.IVFIndex) and self._code != "Flat":
             self._by_residual = bool(value)
             self._core = self._new_core(self._core.metric)
 
@@ -99,15 +99,17 @@ class IndexIVF(StoredIndex):
         return self._code
 
     def _new_core(self, metric: str) -> inlay.Index:
-        return inlay.IVFIndex(self.d, metric, n_lists=self.nlist, code=self._code, by_residual=self._by_residual)
+        return inlay.IVFIndex(
+            self.d, metric, n_lists=self.nlist, code=self._code, by_residual=self._by_residual
+        )
 
     def parts(self) -> Sequence[Index]:
-        """Return nothing: parameters of the quantizer have names of their own, "quantizer_...\""""
+        """Return nothing: parameters of the quantizer begin with "quantizer_"."""
         return ()
 
     @property
     def factory_string(self) -> str:
-        """"IVF1024,Flat" and the like."""
+        """Such as "IVF1024,Flat" and the like."""
         graph = self.quantizer.factory_string.removesuffix(",Flat") if self._has_graph else ""
         return f"IVF{self.nlist}{'_' + graph if graph else ''},{self._code_string}"
 
@@ -123,9 +125,7 @@ class IndexIVF(StoredIndex):
                 "training find them"
             )
         given = self.quantizer.ntotal > 0
-        centroids = (
-            self.quantizer.reconstruct_n() if given else centroids_for(self, self.nlist, self.cp, x)
-        )
+        centroids = self.quantizer.reconstruct_n() if given else centroids_for(self, self.nlist, self.cp, x)
         with operation():
             self._core.train(self._enough(x), centres=centroids, progress=self.verbose)
         if not given:
@@ -135,6 +135,11 @@ class IndexIVF(StoredIndex):
         if not self.quantizer.is_trained:
             self.quantizer.train(centroids)
         self.quantizer.add(centroids)
+
+    def _find(self, x: F32, k: int, allowed: I64 | None, effort: Mapping[str, Any]) -> Values:
+        nprobe = self._efforts(k, effort)["nprobe"]
+        cvar.indexIVF_stats.count(len(x), nprobe or max(1, self.nlist // 8), self.ntotal / self.nlist)
+        return super()._find(x, k, allowed, effort)
 
     def _efforts(self, k: int, effort: Mapping[str, Any]) -> dict[str, Any]:
         nprobe = effort.get("nprobe", self.nprobe)
@@ -194,7 +199,7 @@ class IndexIVFScalarQuantizer(IndexIVF):
         False codes rows as they are; True leaves it to what gains something.
     """
 
-    MADE_OF = ("d", "nlist", "qtype", "metric", "by_residual")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "nlist", "qtype", "metric", "by_residual")
 
     sq: ScalarQuantizer
 
@@ -240,7 +245,7 @@ class IndexIVFLVQ(IndexIVF):
     metric : int
     """
 
-    MADE_OF = ("d", "nlist", "bits", "residual_bits", "metric")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "nlist", "bits", "residual_bits", "metric")
 
     bits: int
     residual_bits: int
@@ -265,12 +270,12 @@ class IndexIVFLVQ(IndexIVF):
 class _IVFStages(IndexIVF):
     """Inverted lists of codes in stages."""
 
-    MADE_OF = ("d", "nlist", "M", "nbits", "metric")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "nlist", "M", "nbits", "metric")
 
     M: int
     nbits: int
 
-    def __init__(self, quantizer: Index, d: int, nlist: int, M: int, nbits: int, metric: int) -> None:  # noqa: N803
+    def __init__(self, quantizer: Index, d: int, nlist: int, M: int, nbits: int, metric: int) -> None:
         self.M, self.nbits = as_int(M, "M", 1), of_bits(nbits)
         super().__init__(quantizer, d, nlist, metric)
         self.fewest_rows = 1 << self.nbits
@@ -295,7 +300,7 @@ class IndexIVFPQ(_IVFStages):
         quantizer: Index,
         d: int,
         nlist: int,
-        M: int,  # noqa: N803
+        M: int,
         nbits: int = 8,
         metric: int = METRIC_L2,
     ) -> None:
@@ -327,7 +332,7 @@ class IndexIVFPQFastScan(IndexIVFPQ):
         quantizer: Index,
         d: int,
         nlist: int,
-        M: int,  # noqa: N803
+        M: int,
         nbits: int = 4,
         metric: int = METRIC_L2,
         bbs: int = 32,
@@ -355,7 +360,7 @@ class IndexIVFRVQ(_IVFStages):
         quantizer: Index,
         d: int,
         nlist: int,
-        M: int = 8,  # noqa: N803
+        M: int = 8,
         nbits: int = 8,
         metric: int = METRIC_L2,
     ) -> None:
@@ -396,7 +401,7 @@ class IndexLoRANN(IndexIVF):
         Clusters that a search looks into; None is the core's default, an eighth of them.
     """
 
-    MADE_OF = ("d", "nlist", "rank", "bits", "metric")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "nlist", "rank", "bits", "metric")
 
     rank: int
     bits: int
@@ -413,11 +418,6 @@ class IndexLoRANN(IndexIVF):
     ) -> None:
         self.rank, self.bits, self._fills = as_int(rank, "rank", 1), of_bits(bits), quantizer is not None
         super().__init__(IndexFlat(d, metric) if quantizer is None else quantizer, d, nlist, metric)
-
-    @property
-    def by_residual(self) -> bool:
-        """Always False: models are of rows as they are."""
-        return False
 
     def _new_core(self, metric: str) -> inlay.Index:
         return inlay.LoRANNIndex(self.d, metric, n_clusters=self.nlist, rank=self.rank, bits=self.bits)

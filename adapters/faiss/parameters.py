@@ -17,7 +17,8 @@ class SearchParameters(Declared):
     Parameters
     ----------
     sel : IDSelector, mask, labels, or a list of these, optional
-        Which rows may be returned. A mask is boolean by label; a list has one entry a query, None for all rows.
+        Which rows may be returned. A mask is boolean by label; a list has one entry a query, None for all
+        rows.
     """
 
     #: Where parameters of the index inside lie.
@@ -77,7 +78,7 @@ class SearchParametersHNSW(SearchParameters):
 
     UNUSED = ("check_relative_distance", "bounded_queue")
 
-    efSearch: int | None = None  # noqa: N815 (FAISS's name)
+    efSearch: int | None = None
     check_relative_distance: bool = True
     bounded_queue: bool = True
 

@@ -51,7 +51,9 @@ class IndexPreTransform(Index):
     def prepend_transform(self, ltrans: VectorTransform) -> None:
         """Apply another transform before all others."""
         if ltrans.d_out != self.d:
-            raise DimensionError(f"the transform gives {ltrans.d_out} dimensions, what follows takes {self.d}")
+            raise DimensionError(
+                f"the transform gives {ltrans.d_out} dimensions, what follows takes {self.d}"
+            )
         self.chain.insert(0, ltrans)
         self.d = ltrans.d_in
 

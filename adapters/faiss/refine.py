@@ -35,8 +35,8 @@ class IndexRefine(Index):
 
     EFFORT: ClassVar[Mapping[str, str]] = {"k_factor": "k_factor", "k_factor_rf": "k_factor"}
 
-    SAVED = ("k_factor",)
-    PARTS = ("base_index", "refine_index")
+    SAVED: ClassVar[tuple[str, ...]] = ("k_factor",)
+    PARTS: ClassVar[tuple[str, ...]] = ("base_index", "refine_index")
 
     base_index: Index
     refine_index: Index
@@ -112,8 +112,8 @@ class IndexRefine(Index):
         rows[there] = self._last_rows(keys[there])
         if self._is_l2:
             rows -= x[:, None]
-            return np.einsum("ijk,ijk->ij", rows, rows)
-        return np.einsum("ijk,ik->ij", rows, x)
+            return np.asarray(np.einsum("ijk,ijk->ij", rows, rows), np.float32)
+        return np.asarray(np.einsum("ijk,ik->ij", rows, x), np.float32)
 
     def _within(self, x: F32, radius: float, allowed: I64 | None, effort: Mapping[str, Any]) -> Ranges:
         with self.refine_index._lock.shared():

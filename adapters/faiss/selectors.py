@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .arrays import I64, Mask, as_ids, as_int
 from .errors import DimensionError
@@ -82,7 +81,8 @@ class IDSelectorBitmap(IDSelector):
         if not len(self.bitmap):
             return inside
         at = np.where(inside, labels, 0)
-        return inside & (self.bitmap[at >> 3] >> (at & 7).astype(np.uint8) & 1).astype(np.bool_)
+        bits = self.bitmap[at >> 3] >> (at & 7).astype(np.uint8) & 1
+        return np.asarray(inside & (bits != 0), np.bool_)
 
 
 class IDSelectorAll(IDSelector):
@@ -147,10 +147,11 @@ class PyCallbackIDSelector(IDSelector):
 
 
 class IDSelectorTranslated(IDSelector):
-    """Labels whose translation is in a selector: `id_map[label]`."""
+    """Labels whose translation is in a selector: `id_map[label]`, of an array or of an `IndexIDMap`."""
 
-    def __init__(self, id_map: npt.ArrayLike, sel: Any) -> None:
-        self.id_map, self.sel = as_ids(id_map, name="id_map"), as_selector(sel)
+    def __init__(self, id_map: Any, sel: Any) -> None:
+        ids = getattr(id_map, "id_map", id_map)  # an IndexIDMap has one
+        self.id_map, self.sel = as_ids(ids, name="id_map"), as_selector(sel)
 
     def mask(self, labels: I64) -> Mask:
         """Return which labels are in the set once translated; those beyond the map are not."""

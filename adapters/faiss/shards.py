@@ -5,7 +5,7 @@ Searches go to all of them at once. Rows of shards are known by the number of th
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 class ShardNames(Names):
     """Labels of rows in shards: those of the shard, or counted on from shard to shard."""
 
-    __slots__ = ("successive", "shards")
+    __slots__ = ("shards", "successive")
 
     def __init__(self, shards: list[Index], successive: bool) -> None:
         super().__init__(shifts=successive)
@@ -84,7 +84,7 @@ class ShardNames(Names):
 class _Together(Index):
     """Indexes of one kind of rows that are asked together."""
 
-    MADE_OF = ("d", "threaded")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "threaded")
 
     threaded: bool
 
@@ -158,7 +158,7 @@ class IndexShards(_Together):
         Labels count on from shard to shard; else they are the shards' own.
     """
 
-    MADE_OF = ("d", "threaded", "successive_ids")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "threaded", "successive_ids")
 
     successive_ids: bool
 
@@ -199,7 +199,9 @@ class IndexShards(_Together):
         if self.successive_ids:
             return None
         if not index._takes_labels:
-            raise IndexOperationError("shards without successive_ids need indexes that take ids, such as IDMap")
+            raise IndexOperationError(
+                "shards without successive_ids need indexes that take ids, such as IDMap"
+            )
         # As FAISS: without ids they are counted on from how many rows there are.
         return some + self.ntotal if labels is None else labels[some]
 
@@ -308,7 +310,8 @@ class IndexReplicas(_Together):
 
 
 def _of_shard(keys: I64, number: int) -> I64:
-    return keys[keys >> SHIFT == number] & ((1 << SHIFT) - 1)
+    some: I64 = keys[keys >> SHIFT == number] & ((1 << SHIFT) - 1)
+    return some
 
 
 def best(distances: F32, keys: I64, k: int, is_l2: bool) -> Values:

@@ -10,6 +10,7 @@ import numpy as np
 import inlay
 from inlay.contents import FormatError, Header, Sections, field
 from inlay.indexes import opened
+from inlay.indexes.coded import CodedIndex
 
 from .arrays import F32, I64, U8
 from .base import METRIC_L2, METRICS, Index, Ranges, State, Values
@@ -32,7 +33,7 @@ class StoredIndex(Index):
 
     #: Whether a row's label is its place, or stays what it was.
     SHIFTS: ClassVar[bool] = True
-    MADE_OF = ("d", "metric")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "metric")
     #: Rows that coding cannot do without.
     fewest_rows: int = 1
 
@@ -82,7 +83,7 @@ class StoredIndex(Index):
         return np.resize(x, (self.fewest_rows, self.d))
 
     def _append(self, x: F32, labels: I64 | None) -> I64:
-        finite = np.isfinite(x).all(axis=1)
+        finite = np.asarray(np.isfinite(x).all(axis=1))
         rows = x if finite.all() else np.where(finite[:, None], x, np.float32(0))
         keys = self._named.new_keys(len(x))
         with operation():
@@ -166,15 +167,20 @@ class StoredIndex(Index):
             rows = self._rows(self._named.keys)
         return self.sa_encode(rows).reshape(-1)
 
+    @property
+    def _coded(self) -> CodedIndex:
+        assert isinstance(self._core, CodedIndex)
+        return self._core
+
     def sa_code_size(self) -> int:
         """Return the bytes of a code."""
         with operation():
-            return self._core.code_size
+            return self._coded.code_size
 
     def _encode(self, x: F32) -> U8:
         with operation():
-            return self._core.encode(x)
+            return self._coded.encode(x)
 
     def _decode(self, codes: U8) -> F32:
         with operation():
-            return self._core.decode(codes)
+            return self._coded.decode(codes)

@@ -35,8 +35,8 @@ class StrIDMap:
 
     Notes
     -----
-    Where `Index` has numbers this has words: `search` returns an object array, None where there is no row, and
-    a filter is a list of words. Ids are unique. Searches run together, changes alone.
+    Where `Index` has numbers this has words: `search` returns an object array, None where there is no row,
+    and a filter is a list of words. Ids are unique. Searches run together, changes alone.
     """
 
     def __init__(self, index: Index) -> None:
@@ -149,7 +149,8 @@ class StrIDMap:
 
     def reconstruct(self, key: Word) -> F32:
         """Return the row of an id, float32 (d,)."""
-        return self.reconstruct_batch([key])[0]
+        row: F32 = self.reconstruct_batch([key])[0]
+        return row
 
     def reconstruct_batch(self, key: Iterable[Word]) -> F32:
         """Return the rows of ids, float32 (n, d)."""

@@ -127,7 +127,7 @@ class LinearTransform(VectorTransform):
         May be set, with as many numbers; then it is trained.
     """
 
-    MADE_OF = ("d_in", "d_out", "have_bias")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d_in", "d_out", "have_bias")
     LEARNS: ClassVar[Mapping[str, tuple[str, ...]]] = {"matrix": ("d_out", "d_in"), "bias": ("d_out",)}
 
     have_bias: bool
@@ -145,12 +145,12 @@ class LinearTransform(VectorTransform):
         return f"Linear{self.d_out}"
 
     @property
-    def A(self) -> F32:  # noqa: N802
+    def A(self) -> F32:
         """The matrix, row after row."""
         return self._matrix.reshape(-1)
 
     @A.setter
-    def A(self, value: npt.ArrayLike) -> None:  # noqa: N802
+    def A(self, value: npt.ArrayLike) -> None:
         matrix = np.array(value, np.float32)
         if matrix.size != self.d_out * self.d_in or not np.isfinite(matrix).all():
             raise DimensionError(f"A must be {self.d_out} x {self.d_in} finite numbers, not {matrix.shape}")
@@ -170,12 +170,12 @@ class LinearTransform(VectorTransform):
 
     def _forward(self, x: F32) -> F32:
         with np.errstate(over="ignore", invalid="ignore"):  # rows that are not finite stay so
-            y: F32 = x @ self._matrix.T
-            return y + self._bias if self.have_bias else y
+            y = x @ self._matrix.T
+            return np.asarray(y + self._bias if self.have_bias else y, np.float32)
 
     def _back(self, x: F32) -> F32:
         inverse: F32 = np.linalg.pinv(self._matrix.astype(np.float64)).astype(np.float32)
-        return (x - self._bias if self.have_bias else x) @ inverse.T
+        return np.asarray((x - self._bias if self.have_bias else x) @ inverse.T, np.float32)
 
     def _set(self, matrix: npt.NDArray[Any], bias: npt.NDArray[Any] | None = None) -> None:
         self._matrix = np.ascontiguousarray(matrix, np.float32)
@@ -198,7 +198,7 @@ class RandomRotationMatrix(LinearTransform):
     d_in, d_out : int
     """
 
-    MADE_OF = ("d_in", "d_out")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d_in", "d_out")
 
     def __init__(self, d_in: int, d_out: int) -> None:
         super().__init__(d_in, d_out)
@@ -213,7 +213,7 @@ class RandomRotationMatrix(LinearTransform):
 
     @property
     def factory_string(self) -> str:
-        """"RR64"."""
+        """Such as "RR64"."""
         return f"RR{self.d_out}" if self.d_out != self.d_in else "RR"
 
 
@@ -233,7 +233,7 @@ class PCAMatrix(LinearTransform):
     mean : float32 (d_in,), eigenvalues : float32 (d_in,)
     """
 
-    MADE_OF = ("d_in", "d_out", "eigen_power", "random_rotation")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d_in", "d_out", "eigen_power", "random_rotation")
     LEARNS: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **LinearTransform.LEARNS,
         "mean": ("d_in",),
@@ -277,7 +277,7 @@ class PCAMatrix(LinearTransform):
 
     @property
     def factory_string(self) -> str:
-        """"PCA64", with "W" for whitening and "R" for rotation."""
+        """Such as "PCA64", with "W" for whitening and "R" for rotation."""
         return f"PCA{'W' if self.eigen_power else ''}{'R' if self.random_rotation else ''}{self.d_out}"
 
 
@@ -293,11 +293,11 @@ class OPQMatrix(LinearTransform):
         Dimensions that are left, the principal ones; -1 for all.
     """
 
-    MADE_OF = ("d_in", "M", "d_out")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d_in", "M", "d_out")
 
     M: int
 
-    def __init__(self, d: int, M: int = 1, d2: int = -1) -> None:  # noqa: N803
+    def __init__(self, d: int, M: int = 1, d2: int = -1) -> None:
         super().__init__(d, d if d2 == -1 else d2)
         self.M = as_int(M, "M", 1)
         if self.d_out > self.d_in:
@@ -317,7 +317,7 @@ class OPQMatrix(LinearTransform):
 
     @property
     def factory_string(self) -> str:
-        """"OPQ16" or "OPQ16_64"."""
+        """Such as "OPQ16" or "OPQ16_64"."""
         return f"OPQ{self.M}" + (f"_{self.d_out}" if self.d_out != self.d_in else "")
 
 
@@ -330,7 +330,7 @@ class HadamardRotation(VectorTransform):
     seed : int
     """
 
-    MADE_OF = ("d_in", "seed")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d_in", "seed")
 
     seed: int
 
@@ -347,7 +347,7 @@ class HadamardRotation(VectorTransform):
 
     @property
     def factory_string(self) -> str:
-        """"HR", and the seed where it is another than FAISS's."""
+        """Such as "HR", and the seed where it is another than FAISS's."""
         return "HR" + (str(self.seed) if self.seed != 12345 else "")
 
 
@@ -361,7 +361,7 @@ class NormalizationTransform(VectorTransform):
         2, the Euclidean length.
     """
 
-    MADE_OF = ("d_in",)
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d_in",)
 
     def __init__(self, d: int, norm: float = 2.0) -> None:
         super().__init__(d, d)
@@ -397,7 +397,7 @@ class RemapDimensionsTransform(VectorTransform):
         Where each dimension comes from, -1 for a zero.
     """
 
-    MADE_OF = ("d_in", "d_out", "uniform")
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d_in", "d_out", "uniform")
 
     map: Any
     uniform: bool
@@ -424,7 +424,7 @@ class RemapDimensionsTransform(VectorTransform):
 
     @property
     def factory_string(self) -> str:
-        """"Pad64"."""
+        """Such as "Pad64"."""
         return f"Pad{self.d_out}"
 
 
@@ -436,7 +436,7 @@ class CenteringTransform(VectorTransform):
     d : int
     """
 
-    MADE_OF = ("d_in",)
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d_in",)
     LEARNS: ClassVar[Mapping[str, tuple[str, ...]]] = {"mean": ("d_in",)}
 
     def __init__(self, d: int) -> None:

@@ -440,7 +440,9 @@ def _move_to_means(
     if spherical:
         sizes = np.sqrt(np.einsum("ij,ij->i", total, total))
     else:
-        sizes = np.bincount(labels, weights, len(centres)) if weights is not None else counts.astype(np.float64)
+        sizes = (
+            np.bincount(labels, weights, len(centres)) if weights is not None else counts.astype(np.float64)
+        )
     there = sizes > 0
     centres[there] = total[there] / sizes[there, None]
 
