@@ -5,7 +5,7 @@ numbers, text, and ids with fractions are refused where FAISS changes their mean
 """
 
 import operator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 U64 = npt.NDArray[np.uint64]
 Mask = npt.NDArray[np.bool_]
+
+T = TypeVar("T")
 
 # What stands for no distance; survives JSON, which an infinity does not.
 FLT_MAX = float(np.finfo(np.float32).max)
@@ -85,7 +87,19 @@ def worst(metric_is_l2: bool) -> float:
     return FLT_MAX if metric_is_l2 else -FLT_MAX
 
 
-# Names of FAISS for what is an array here anyway
+# Names of FAISS for what is an array or a list here anyway
+
+
+class Vector(list[T]):
+    """A list with the names that FAISS's vectors have."""
+
+    def at(self, i: int) -> T:
+        """Return one of its elements."""
+        return self[i]
+
+    def size(self) -> int:
+        """Return how many there are."""
+        return len(self)
 
 
 def vector_to_array(vector: npt.ArrayLike) -> npt.NDArray[Any]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from inlay.arrays import normalised
 from inlay.clusters import kmeans, sample
 
-from .arrays import F32, I64, as_int, as_matrix
+from .arrays import F32, I64, Vector, as_int, as_matrix
 from .attributes import Declared
 from .base import METRIC_L2, Index
 from .errors import DimensionError, IndexOperationError
@@ -69,18 +69,18 @@ class Clustering(ClusteringParameters):
     Attributes
     ----------
     centroids : float32 (k * d,)
-    iteration_stats : list of ClusteringIterationStats
+    iteration_stats : Vector of ClusteringIterationStats
     """
 
     d: int
     k: int
     centroids: F32
-    iteration_stats: list[ClusteringIterationStats]
+    iteration_stats: Any
 
     def __init__(self, d: int, k: int, cp: ClusteringParameters | None = None) -> None:
         self.d, self.k = as_int(d, "d", 1), as_int(k, "k", 1)
         self.centroids = np.empty(0, np.float32)
-        self.iteration_stats = []
+        self.iteration_stats = Vector()
         for name, value in vars(cp).items() if cp is not None else ():
             setattr(self, name, value)
 
@@ -95,7 +95,7 @@ class Clustering(ClusteringParameters):
         rows = as_matrix(x, self.d)
         found, costs = self._found(rows, index.metric_type, weights, init_centroids)
         self.centroids = found.reshape(-1)
-        self.iteration_stats = [ClusteringIterationStats(cost) for cost in costs]
+        self.iteration_stats = Vector(ClusteringIterationStats(cost) for cost in costs)
         index.reset()
         if not index.is_trained:
             index.train(found)
@@ -148,6 +148,8 @@ class Clustering(ClusteringParameters):
                 costs=costs,
                 progress=self.verbose,
             )
+            # Nothing changes any more once no row changes its centroid.
+            costs += costs[-1:] * (self.niter - len(costs))
             if best is None or costs[-1] < best[1][-1]:
                 best = centroids, costs
         assert best is not None
@@ -169,8 +171,8 @@ class Kmeans(Clustering):
     Attributes
     ----------
     centroids : float32 (k, d)
-    obj : float64 (iterations,)
-        What each iteration began with.
+    obj : float64 (niter,)
+        What each iteration began with; `iteration_stats` has the same as a list of dicts.
     index : IndexFlat
         Holds the centroids.
 
@@ -225,7 +227,7 @@ class Kmeans(Clustering):
         kind = IndexFlatIP if self.spherical else IndexFlatL2
         metric = kind(1).metric_type
         self.centroids, costs = self._found(rows, metric, weights, init_centroids)
-        self.iteration_stats = [ClusteringIterationStats(cost) for cost in costs]
+        self.iteration_stats = [{"obj": cost} for cost in costs]
         self.obj = np.array(costs, np.float64)
         self.index = kind(self.d)
         self.index.add(self.centroids)

@@ -63,6 +63,14 @@ TRANSFORMS: Mapping[str, type[transforms.VectorTransform]] = {
         *(transforms.RemapDimensionsTransform, transforms.CenteringTransform),
     )
 }
+# Attributes that are saved: their type, the least they can be, and whether None leaves them to the core.
+EFFORTS: Mapping[str, tuple[type[int] | type[float], int, bool]] = {
+    "nprobe": (int, 0, True),
+    "max_codes": (int, 0, False),
+    "efSearch": (int, 1, False),
+    "rerank": (int, 0, True),
+    "k_factor": (float, 1, False),
+}
 # What damaged fields may lead the classes to raise.
 DAMAGE = (TypeError, ValueError, OverflowError, IndexOperationError, AttributeError, KeyError, struct.error)
 
@@ -211,7 +219,7 @@ def _opened(header: Header, sections: Sections) -> Index:
         raise FormatError(f"describes an index that cannot be: {error}", file=header.file) from error
     # Every node is part of exactly one other, but the last, which is the index.
     used = sorted(number for node in nodes for number in node["parts"])
-    if used != list(range(len(nodes) - 1)) or not isinstance(made[-1], Index):
+    if not made or used != list(range(len(nodes) - 1)) or not isinstance(made[-1], Index):
         raise FormatError("does not hold one index", file=header.file)
     return made[-1]
 
@@ -254,12 +262,11 @@ def _restored(node: Header, before: Sequence[Part], sections: Sections) -> Part:
         raise FormatError(f"holds a {kind!r:.80}, which this version does not know", file=node.file)
     index = _made(INDEXES[kind], arguments, parts)
     index._restore(state, sections)
-    values = field(node, "set", dict)
+    values = Header(field(node, "set", dict), node.file)
     for name in index.SAVED:
-        value = values.get(name)
-        if value is not None and type(value) not in (int, float):
-            raise FormatError(f"{kind}.{name} is {value!r:.80}, expected a number", file=node.file)
-        setattr(index, name, value)
+        kind_of, least, optional = EFFORTS[name]
+        unset = optional and values.get(name) is None
+        setattr(index, name, None if unset else field(values, name, kind_of, at_least=least))
     return index
 
 

@@ -5,23 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import F32, I64, U8
+from .arrays import F32, I64, U8, Vector
 from .base import Index, Ranges, Values
 from .errors import DimensionError
 from .names import Names
 from .transforms import VectorTransform
-
-
-class Chain(list[VectorTransform]):
-    """Transforms, first to last, with the names that FAISS's vectors have."""
-
-    def at(self, i: int) -> VectorTransform:
-        """Return one of them."""
-        return self[i]
-
-    def size(self) -> int:
-        """Return how many there are."""
-        return len(self)
 
 
 class IndexPreTransform(Index):
@@ -36,14 +24,14 @@ class IndexPreTransform(Index):
     """
 
     index: Index
-    chain: Chain
+    chain: Vector[VectorTransform]
 
     def __init__(self, *parts: VectorTransform | Index) -> None:
         *transforms, index = parts
         if not isinstance(index, Index) or not all(isinstance(part, VectorTransform) for part in transforms):
             raise TypeError("a PreTransform is made of transforms and then an index")
         super().__init__(index.d, index.metric_type)
-        self.index, self.chain = index, Chain()
+        self.index, self.chain = index, Vector()
         for part in reversed(transforms):
             assert isinstance(part, VectorTransform)
             self.prepend_transform(part)

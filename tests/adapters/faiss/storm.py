@@ -44,10 +44,14 @@ def storm(string: str, seconds: float, n_threads: int = 8) -> tuple[int, int]:
     counts = [0] * (n_threads + 1)
     end = time.monotonic() + seconds
 
+    def goes_on() -> bool:
+        # However short the time, everybody has had a turn.
+        return not faults and (time.monotonic() < end or 0 in counts)
+
     def search(number: int) -> None:
         own = np.random.default_rng(number)
         try:
-            while time.monotonic() < end and not faults:
+            while goes_on():
                 gone = state["gone"]
                 queries = own.standard_normal((3, D)).astype(np.float32)
                 sel = faiss.IDSelectorRange(gone, 1 << 40) if number % 2 else None
@@ -63,7 +67,7 @@ def storm(string: str, seconds: float, n_threads: int = 8) -> tuple[int, int]:
 
     def change() -> None:
         try:
-            while time.monotonic() < end and not faults:
+            while goes_on():
                 born, gone = state["born"], state["gone"]
                 rows = rng.standard_normal((BATCH, D)).astype(np.float32)
                 index.add_with_ids(rows, np.arange(born, born + BATCH)) if named else index.add(rows)

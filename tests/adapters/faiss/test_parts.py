@@ -145,6 +145,7 @@ def test_kmeans(x):
     assert kmeans.centroids.shape == (8, D)
     assert kmeans.obj.dtype == np.float64
     assert last == kmeans.obj[-1]
+    assert len(kmeans.obj) == 7
     assert (np.diff(kmeans.obj) <= 1e-6 * kmeans.obj[:-1]).all()
     distances, labels = kmeans.assign(x)
     assert distances.shape == labels.shape == (N,)
@@ -155,7 +156,7 @@ def test_kmeans(x):
     start = faiss.Kmeans(D, 8, niter=1)
     start.train(x, init_centroids=kmeans.centroids)
     assert start.obj[0] <= last
-    weighted = faiss.Kmeans(D, 1, niter=3)
+    weighted = faiss.Kmeans(D, 1, niter=3, max_points_per_centroid=N)
     weights = np.arange(N, dtype=np.float32)
     weighted.train(x, weights)
     np.testing.assert_allclose(weighted.centroids[0], np.average(x, axis=0, weights=weights), atol=1e-3)
