@@ -14,7 +14,7 @@ from inlay import __version__
 
 from . import contrib
 from .arrays import copy_array_to_vector, rev_swig_ptr, swig_ptr, vector_to_array
-from .base import METRIC_INNER_PRODUCT, METRIC_L2, Index
+from .base import Index
 from .clustering import Clustering, ClusteringIterationStats, ClusteringParameters, Kmeans
 from .coded import (
     IndexLVQ,
@@ -65,14 +65,6 @@ from .io import (
     IO_FLAG_SKIP_IVF_DATA,
     IO_FLAG_SKIP_PRECOMPUTE_TABLE,
     IO_FLAG_SKIP_STORAGE,
-    BufferedIOReader,
-    BufferedIOWriter,
-    FileIOReader,
-    FileIOWriter,
-    PyCallbackIOReader,
-    PyCallbackIOWriter,
-    VectorIOReader,
-    VectorIOWriter,
     clone_index,
     deserialize_index,
     read_index,
@@ -91,6 +83,7 @@ from .ivf import (
     IndexIVFScalarQuantizer,
     IndexLoRANN,
 )
+from .kind import METRIC_INNER_PRODUCT, METRIC_L2
 from .limits import (
     get_deserialization_loop_limit,
     get_deserialization_vector_byte_limit,
@@ -126,6 +119,16 @@ from .selectors import (
 from .shards import IndexReplicas, IndexShards
 from .statistics import cvar
 from .stored import TrainingWarning
+from .streams import (
+    BufferedIOReader,
+    BufferedIOWriter,
+    FileIOReader,
+    FileIOWriter,
+    PyCallbackIOReader,
+    PyCallbackIOWriter,
+    VectorIOReader,
+    VectorIOWriter,
+)
 from .strids import StrIDMap
 from .transforms import (
     CenteringTransform,

@@ -11,9 +11,10 @@ from inlay.clusters import kmeans, sample
 
 from .arrays import F32, I64, Vector, as_int, as_matrix
 from .attributes import Declared
-from .base import METRIC_L2, Index
+from .base import Index
 from .errors import DimensionError, IndexOperationError
 from .flat import IndexFlatIP, IndexFlatL2
+from .kind import METRIC_L2
 from .stored import TrainingWarning
 
 

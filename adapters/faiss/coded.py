@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import inlay
 
 from .arrays import as_int
-from .base import METRIC_L2
 from .codes import (
     ProductQuantizer,
     ResidualQuantizer,
@@ -16,6 +15,7 @@ from .codes import (
     product_quantizer,
     residual_quantizer,
 )
+from .kind import METRIC_L2
 from .stored import StoredIndex
 
 

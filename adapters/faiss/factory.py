@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable
 
 from .arrays import as_int
-from .base import METRIC_L2, Index
+from .base import Index
 from .coded import IndexLVQ, IndexPQ, IndexPQFastScan, IndexRVQ, IndexScalarQuantizer
 from .codes import QT, SQ_NAMES
 from .errors import DimensionError, IndexOperationError
@@ -34,6 +34,7 @@ from .ivf import (
     IndexIVFScalarQuantizer,
     IndexLoRANN,
 )
+from .kind import METRIC_L2
 from .pretransform import IndexPreTransform
 from .refine import IndexRefine, IndexRefineFlat
 from .transforms import (

@@ -5,7 +5,7 @@ from typing import ClassVar
 import inlay
 
 from .arrays import F32
-from .base import METRIC_INNER_PRODUCT, METRIC_L2
+from .kind import METRIC_INNER_PRODUCT, METRIC_L2
 from .stored import StoredIndex
 
 

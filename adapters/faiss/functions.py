@@ -9,10 +9,11 @@ import inlay
 from inlay.arrays import normalised
 
 from .arrays import F32, I64, as_int, worst
-from .base import METRIC_L2, Index
+from .base import Index
 from .errors import DimensionError, IndexOperationError
 from .flat import IndexFlat
 from .ivf import IndexIVF
+from .kind import METRIC_L2
 from .shards import best
 from .transforms import VectorTransform
 

@@ -12,9 +12,9 @@ import inlay
 from inlay.indexes.navigable import NavigableIndex
 
 from .arrays import F32, I64, as_int
-from .base import METRIC_L2, Values
 from .codes import ScalarQuantizer
 from .errors import IndexOperationError
+from .kind import METRIC_L2, Values
 from .statistics import cvar
 from .stored import StoredIndex
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from inlay.contents import FormatError, Sections
 
 from .arrays import F32, I64, U8
-from .base import Index, Ranges, State, Values
+from .base import Index
 from .errors import IndexOperationError
+from .kind import Ranges, State, Values
 from .names import Names
 from .shards import IndexShards
 

@@ -13,7 +13,7 @@ import inlay
 from inlay.indexes.listed import ListedIndex
 
 from .arrays import F32, I64, as_int
-from .base import METRIC_L2, Index, Values
+from .base import Index
 from .clustering import ClusteringParameters, centroids_for
 from .codes import (
     ProductQuantizer,
@@ -26,6 +26,7 @@ from .codes import (
 )
 from .errors import DimensionError, IndexOperationError, operation
 from .flat import IndexFlat
+from .kind import METRIC_L2, Values
 from .statistics import cvar
 from .stored import StoredIndex
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from .arrays import F32, I64, U8, Vector
-from .base import Index, Ranges, Values
+from .base import Index
 from .errors import DimensionError
+from .kind import Ranges, Values
 from .names import Names
 from .transforms import VectorTransform
 

@@ -9,9 +9,10 @@ import numpy.typing as npt
 from inlay.contents import FormatError, Sections
 
 from .arrays import F32, I64, U8, as_matrix
-from .base import Index, Ranges, Values
+from .base import Index
 from .errors import DimensionError, IndexOperationError
 from .flat import IndexFlat
+from .kind import Ranges, Values
 from .names import Names
 from .shards import best
 

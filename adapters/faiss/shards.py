@@ -10,8 +10,9 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from .arrays import F32, I64, as_int
-from .base import Index, Ranges, Values
+from .base import Index
 from .errors import DimensionError, IndexOperationError
+from .kind import Ranges, Values
 from .names import Names
 
 # Where the number of the shard begins in a key.

@@ -13,8 +13,9 @@ from inlay.indexes import opened
 from inlay.indexes.coded import CodedIndex
 
 from .arrays import F32, I64, U8
-from .base import METRIC_L2, METRICS, Index, Ranges, State, Values
+from .base import Index
 from .errors import operation
+from .kind import METRIC_L2, METRICS, Ranges, State, Values
 from .names import Names
 
 

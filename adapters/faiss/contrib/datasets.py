@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..arrays import F32, I64, as_int
-from ..base import METRIC_INNER_PRODUCT, METRIC_L2
 from ..errors import DimensionError
 from ..functions import knn
+from ..kind import METRIC_INNER_PRODUCT, METRIC_L2
 
 
 class Dataset:
