@@ -42,6 +42,10 @@ class Index(Kind):
 
     # What it holds
 
+    def parts(self) -> Sequence["Index"]:
+        """Return the indexes inside this one."""
+        return ()
+
     @property
     def ntotal(self) -> int:
         """How many rows there are."""

@@ -5,7 +5,7 @@ keys (`names`), arrays that were checked, and no locks.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy.typing as npt
@@ -99,10 +99,6 @@ class Kind(Declared, ABC):
     @abstractmethod
     def _empty(self) -> None:
         """Remove all rows and names."""
-
-    def parts(self) -> Sequence["Kind"]:
-        """Return the indexes inside this one."""
-        return ()
 
     @property
     def _takes_labels(self) -> bool:
