@@ -15,6 +15,9 @@ from .arrays import F32, as_int, as_matrix, output
 from .attributes import Declared
 from .errors import DimensionError, IndexOperationError, operation
 
+# Rows that are multiplied together, so that their rounding is always the same.
+TOGETHER = 16
+
 
 class VectorTransform(Declared, ABC):
     """A transform of vectors from d_in to d_out dimensions.
@@ -170,7 +173,7 @@ class LinearTransform(VectorTransform):
 
     def _forward(self, x: F32) -> F32:
         with np.errstate(over="ignore", invalid="ignore"):  # rows that are not finite stay so
-            y = x @ self._matrix.T
+            y = product(x, self._matrix)
             return np.asarray(y + self._bias if self.have_bias else y, np.float32)
 
     def _back(self, x: F32) -> F32:
@@ -463,6 +466,14 @@ class CenteringTransform(VectorTransform):
     def factory_string(self) -> str:
         """None of its own: FAISS has no string for it."""
         return "Centre"
+
+
+def product(x: F32, matrix: F32) -> F32:
+    """Return x matrix^T, each row as it would be by itself: BLAS rounds by how many rows come together."""
+    padded = np.zeros((-(-len(x) // TOGETHER) * TOGETHER, x.shape[1]), np.float32)
+    padded[: len(x)] = x
+    y = np.matmul(padded.reshape(-1, TOGETHER, x.shape[1]), matrix.T)
+    return np.asarray(y.reshape(-1, len(matrix))[: len(x)], np.float32)
 
 
 def orthogonal(d_out: int, d_in: int, seed: int) -> npt.NDArray[np.float64]:
