@@ -1,8 +1,7 @@
 """What every index does: FAISS's `Index`, over what a kind of index says of rows by their keys (`kind`)."""
 
-import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -219,7 +218,8 @@ class Index(Kind):
         lims : uint64 (n + 1,)
             The results of query i are at lims[i] .. lims[i + 1] of the other two.
         D : float32, I : int64
-            Distances and labels. Graphs may miss some, as their searches may.
+            Distances and labels, each query's in the order in which rows were added. Graphs may miss some, as
+            their searches may.
         """
         queries = as_matrix(x, self.d)
         sel, effort = unpacked(params)
@@ -232,11 +232,13 @@ class Index(Kind):
                 allowed = None if sel is None else self._selected(as_selector(sel))
                 clean, bad = _finite(queries)
                 limits, distances, keys = self._within(clean, float(thresh), allowed, effort)
+                counts = np.diff(limits)
+                query = np.repeat(np.arange(len(counts)), counts)
+                order = np.lexsort((keys, query))
                 if bad.any():
-                    kept = ~np.repeat(bad, np.diff(limits))
-                    counts = np.where(bad, 0, np.diff(limits))
-                    limits = np.concatenate([[0], np.cumsum(counts)])
-                    distances, keys = distances[kept], keys[kept]
+                    order = order[~bad[query[order]]]
+                    limits = np.concatenate([[0], np.cumsum(np.where(bad, 0, counts))])
+                distances, keys = distances[order], keys[order]
             labels = np.empty(0, np.int64) if keys is None else self._names.of(keys)
         return limits.astype(np.uint64), distances, labels
 
@@ -364,22 +366,6 @@ class Index(Kind):
         if (labels == -1).any():
             raise DimensionError("id -1 stands for a missing result; give another")
         return labels
-
-    # Copies
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from .io import deserialize_index, serialize_index
-
-        return deserialize_index, (serialize_index(self),)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        build, arguments = self.__reduce__()
-        twin: Self = build(*arguments)
-        memo[id(self)] = twin
-        return twin
-
-    def __copy__(self) -> Self:
-        return copy.deepcopy(self)
 
 
 def _per_query(sel: Sequence[Any]) -> bool:

@@ -11,6 +11,7 @@ The last node is the index. Parts come before what they are part of, so there is
 classes are those of one table; what a class is called with is checked by the class. Nothing is unpickled.
 """
 
+import copyreg
 import os
 import struct
 from collections.abc import Mapping, Sequence
@@ -316,3 +317,14 @@ def _forbid_changes(index: Index) -> None:
         _forbid_changes(getattr(index, name))
     for part in index.parts():
         _forbid_changes(part)
+
+
+# Copies and pickles go through the same bytes
+
+
+def _reduced(index: Index | StrIDMap) -> tuple[Any, ...]:
+    return deserialize_index, (serialize_index(index),)
+
+
+for _kind in (*INDEXES.values(), StrIDMap):
+    copyreg.pickle(_kind, _reduced)

@@ -119,6 +119,12 @@ class _Together(Index):
         with ThreadPoolExecutor(len(self._members)) as pool:
             return list(pool.map(asked, numbers))
 
+    def _leave(self, index: Index) -> None:
+        with self._lock.exclusive():
+            if not any(member is index for member in self._members):
+                raise IndexOperationError(f"{index!r} is none of the indexes")
+            self._members = [member for member in self._members if member is not index]
+
     @property
     def is_trained(self) -> bool:
         """Whether there are indexes, and all take rows."""
@@ -179,6 +185,10 @@ class IndexShards(_Together):
     def add_shard(self, index: Index) -> None:
         """Ask an index together with the others."""
         self._join(index)
+
+    def remove_shard(self, index: Index) -> None:
+        """Ask an index no longer."""
+        self._leave(index)
 
     def shard_at(self, i: int) -> Index:
         """Return one of the indexes."""
@@ -278,6 +288,10 @@ class IndexReplicas(_Together):
         if self._members and index.ntotal != self.ntotal:
             raise IndexOperationError(f"the index has {index.ntotal} rows, the others {self.ntotal}")
         self._join(index)
+
+    def remove_replica(self, index: Index) -> None:
+        """Ask an index no longer."""
+        self._leave(index)
 
     def _append(self, x: F32, labels: I64 | None) -> I64:
         for index in self._members:

@@ -194,11 +194,6 @@ class StrIDMap:
 
     # Files
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        from .io import deserialize_index, serialize_index
-
-        return deserialize_index, (serialize_index(self),)
-
     @property
     def words(self) -> tuple[U8, I64, U8]:
         """What a file keeps: all ids one after the other, where each ends, and which are bytes."""

@@ -130,6 +130,8 @@ class CodedIndex(Index):
         packed, size = np.asarray(codes), self.code_size
         if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != size:
             raise ValueError(f"codes must be uint8 (n, {size}), not {packed.dtype} of shape {packed.shape}")
+        if not len(packed):
+            return np.empty((0, self.dim), np.float32)
         with self._lock.shared():
             return self._unpacked(packed)
 
