@@ -112,7 +112,10 @@ def _contents(index: Index | StrIDMap) -> tuple[dict[str, Any], dict[str, Any]]:
         sections = {"words.text": text, "words.ends": ends, "words.binary": binary}
         header["words"] = len(ends)
         index = index.index
-    _add_node(index, nodes, sections)
+    try:
+        _add_node(index, nodes, sections)
+    except FormatError as error:  # of a mapped file that is damaged
+        raise IndexFileError(str(error)) from error
     return header, sections
 
 
@@ -228,6 +231,7 @@ def _opened(header: Header, sections: Sections) -> Index:
 def _named(index: Index, header: Header, sections: Sections) -> StrIDMap:
     """Return an index with words for ids."""
     n = field(header, "words", int, at_least=0, at_most=index.ntotal)
+    sections.under("words.").verify()
     text = sections.take("words.text", np.uint8, (None,))
     ends = sections.take("words.ends", np.int64, (n,))
     binary = sections.take("words.binary", np.uint8, (n,))

@@ -159,7 +159,8 @@ class Names:
         return {"rows": self._n, "next": self._next, "stored": sorted(sections)}, sections
 
     def restore(self, fields: Mapping[str, Any], sections: Sections) -> None:
-        """Take what `state` gave, as read from a file."""
+        """Take what `state` gave, as read from a file; all of it is looked at, so all is verified."""
+        sections.verify()
         self._n = field(fields, "rows", int, at_least=0, at_most=MAX_ROWS)
         self._next = field(fields, "next", int, at_least=0, at_most=2**63 - 1)
         stored = field(fields, "stored", list)

@@ -103,7 +103,8 @@ class VectorTransform(Declared, ABC):
         return fields, arrays
 
     def restore(self, fields: Mapping[str, Any], sections: Sections) -> None:
-        """Take what `state` gave, as read from a file."""
+        """Take what `state` gave, as read from a file; all of it is looked at, so all is verified."""
+        sections.verify()
         self.is_trained = field(fields, "trained", bool)
         for name, shape in self.LEARNS.items() if self.is_trained else ():
             array = sections.take(name, np.float32, tuple(getattr(self, size) for size in shape))

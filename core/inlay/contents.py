@@ -5,7 +5,9 @@ field may be missing, an array have another shape. `field` and `Sections.take` s
 that the code of an index states what it wants and has no checks of its own.
 """
 
+import math
 import sys
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -52,7 +54,17 @@ class Header(dict[str, Any]):
 
 
 class Sections(dict[str, Array]):
-    """The arrays of a file by name, with the checks that every reader needs."""
+    """The arrays of a file by name, with the checks that every reader needs.
+
+    Attributes
+    ----------
+    file, prefix : str
+        Where the arrays come from, and what their names in the file begin with.
+    offsets : dict of str to int
+        Where each begins.
+    unverified : dict of str to int
+        The checksums of those whose bytes were not yet held against them, as of a mapped file.
+    """
 
     def __init__(
         self, arrays: Mapping[str, Array], file: str, offsets: Mapping[str, int], prefix: str = ""
@@ -61,13 +73,18 @@ class Sections(dict[str, Array]):
         self.file = file
         self.offsets = dict(offsets)
         self.prefix = prefix
+        self.unverified: dict[str, int] = {}
 
     def under(self, prefix: str) -> "Sections":
         """Return those whose names begin with a prefix, without it."""
         start = len(prefix)
         arrays = {name[start:]: array for name, array in self.items() if name.startswith(prefix)}
         offsets = {name[start:]: offset for name, offset in self.offsets.items() if name.startswith(prefix)}
-        return Sections(arrays, self.file, offsets, self.prefix + prefix)
+        below = Sections(arrays, self.file, offsets, self.prefix + prefix)
+        below.unverified = {
+            name[start:]: crc for name, crc in self.unverified.items() if name.startswith(prefix)
+        }
+        return below
 
     def take(self, name: str, dtype: npt.DTypeLike, shape: tuple[int | None, ...]) -> Array:
         """Return an array that has exactly this dtype and shape; None leaves a dimension free.
@@ -87,6 +104,20 @@ class Sections(dict[str, Array]):
             wanted = ", ".join("any" if want is None else str(want) for want in shape)
             raise self.fault(name, f"has shape {array.shape}, expected ({wanted})")
         return array
+
+    def verify(self, at_most: float = math.inf) -> None:
+        """Hold arrays of so many bytes at most against their checksums, where that was not done before.
+
+        Raises
+        ------
+        FormatError
+            For the first that is damaged.
+        """
+        for name, crc in list(self.unverified.items()):
+            if self[name].nbytes <= at_most:
+                if zlib.crc32(np.ravel(self[name]).view(np.uint8).data) != crc:
+                    raise self.fault(name, "the contents do not match their checksum")
+                self.unverified.pop(name, None)  # another thread may have been as far
 
     def fault(self, name: str, message: str) -> FormatError:
         """Make, not raise, the error for contents of a section that cannot be right."""

@@ -240,3 +240,22 @@ def test_a_class_of_somebody_else_is_not_written():
 
     with pytest.raises(RuntimeError, match="Mine"):
         faiss.serialize_index(Mine(3))
+
+
+def test_damage_in_a_mapped_file_is_not_sealed_into_another(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((4000, D)).astype(np.float32)
+    index = faiss.IndexFlatL2(D)
+    index.add(rows)
+    faiss.write_index(index, tmp_path / "a")
+    raw = bytearray((tmp_path / "a").read_bytes())
+    raw[-1000] ^= 1
+    (tmp_path / "a").write_bytes(raw)
+    mapped = faiss.read_index(tmp_path / "a", faiss.IO_FLAG_MMAP)
+    for call in (
+        lambda: faiss.write_index(mapped, tmp_path / "b"),
+        lambda: faiss.serialize_index(mapped),
+        lambda: faiss.verify(tmp_path / "a"),
+        lambda: faiss.read_index(tmp_path / "a"),
+    ):
+        with pytest.raises(faiss.IndexFileError, match="checksum"):
+            call()
