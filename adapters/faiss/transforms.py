@@ -367,10 +367,13 @@ class NormalizationTransform(VectorTransform):
 
     MADE_OF: ClassVar[tuple[str, ...]] = ("d_in",)
 
+    norm: float
+
     def __init__(self, d: int, norm: float = 2.0) -> None:
         super().__init__(d, d)
         if norm != 2.0:
             raise IndexOperationError(f"vectors are scaled by their Euclidean length, norm 2, not {norm}")
+        self.norm = 2.0
 
     def _forward(self, x: F32) -> F32:
         lengths = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64))
