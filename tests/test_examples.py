@@ -101,3 +101,14 @@ def test_many_processes_read_whole_states() -> None:
 def test_an_example_says_how_to_run_it(example: Path) -> None:
     said = ast.get_docstring(ast.parse(example.read_text())) or ""
     assert f"python examples/{example.name}" in said
+
+
+def test_a_faiss_script_runs_by_its_import_line() -> None:
+    printed = run("faiss_port.py")
+    recalls = [float(found) for found in re.findall(r"recall (\d\.\d+)", printed)]
+    assert len(recalls) == 4
+    assert min(recalls) > 0.9
+    assert "removed 5,000" in printed
+    assert "still 5 results" in printed
+    assert "with the same results" in printed
+    assert "'document-7'" in printed

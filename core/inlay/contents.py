@@ -80,7 +80,11 @@ class Sections(dict[str, Array]):
         start = len(prefix)
         arrays = {name[start:]: array for name, array in self.items() if name.startswith(prefix)}
         offsets = {name[start:]: offset for name, offset in self.offsets.items() if name.startswith(prefix)}
-        return Sections(arrays, self.file, offsets, self.prefix + prefix)
+        below = Sections(arrays, self.file, offsets, self.prefix + prefix)
+        below.unverified = {
+            name[start:]: crc for name, crc in self.unverified.items() if name.startswith(prefix)
+        }
+        return below
 
     def take(self, name: str, dtype: npt.DTypeLike, shape: tuple[int | None, ...]) -> Array:
         """Return an array that has exactly this dtype and shape; None leaves a dimension free.

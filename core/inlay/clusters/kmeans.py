@@ -48,6 +48,8 @@ def kmeans(
     iterations: int = 20,
     spherical: bool = False,
     start: Floats | None = None,
+    weights: Floats | None = None,
+    costs: list[float] | None = None,
     progress: Progress = None,
 ) -> Floats:
     """Find centres that make the sum of the squared distances of rows to their nearest centre small.
@@ -69,6 +71,10 @@ def kmeans(
         Centres of length 1 that make the sum of inner products with them large.
     start : numpy.ndarray, shape (n_clusters, dim), float32, optional
         Centres to begin with; None seeds them by k-means++.
+    weights : numpy.ndarray, shape (n,), float32, >= 0, optional
+        How often each row counts; seeds are drawn as if once.
+    costs : list, optional
+        Takes the sum of costs (see `assign`) that each iteration begins with.
     progress : bool, callable or None
         See `inlay.progress.track`; counts iterations.
 
@@ -78,7 +84,7 @@ def kmeans(
         All different as long as the rows have that many different values (or directions); beyond that,
         repetitions, which `assign` never uses.
     """
-    return _lloyd(rows, n_clusters, seed, iterations, spherical, start, progress)[0]
+    return _lloyd(rows, n_clusters, seed, iterations, spherical, start, progress, weights, costs)[0]
 
 
 def _lloyd(
@@ -89,6 +95,8 @@ def _lloyd(
     spherical: bool,
     start: Floats | None,
     progress: Progress,
+    weights: Floats | None = None,
+    costs: list[float] | None = None,
 ) -> tuple[Floats, Labels]:
     """Return what `kmeans` does, and the labels that the centres were last moved by."""
     rows = np.ascontiguousarray(_matrix(rows, "rows"), np.float32)
@@ -101,9 +109,12 @@ def _lloyd(
         before = None
         for _ in range(iterations):
             labels = _labels(rows, centres, spherical)
+            if costs is not None:
+                each = _costs(rows, centres, labels, spherical)
+                costs.append(float((each if weights is None else each * weights).sum(dtype=np.float64)))
             if before is not None and np.array_equal(labels, before):
                 break
-            _move_to_means(rows, labels, centres, spherical)
+            _move_to_means(rows, labels, centres, spherical, weights)
             _fill_empty(rows, labels, centres, spherical, rng)
             before = labels
             step(1)
@@ -421,10 +432,17 @@ def _draw(weights: Floats, n: int, rng: np.random.Generator) -> npt.NDArray[np.i
     return drawn
 
 
-def _move_to_means(rows: Floats, labels: Labels, centres: Floats, spherical: bool) -> None:
+def _move_to_means(
+    rows: Floats, labels: Labels, centres: Floats, spherical: bool, weights: Floats | None = None
+) -> None:
     """Move each centre to the mean of its rows, or its direction; a centre without rows stays."""
-    total, counts = sums(rows, labels, len(centres))
-    sizes = np.sqrt(np.einsum("ij,ij->i", total, total)) if spherical else counts.astype(np.float64)
+    total, counts = sums(rows if weights is None else rows * weights[:, None], labels, len(centres))
+    if spherical:
+        sizes = np.sqrt(np.einsum("ij,ij->i", total, total))
+    else:
+        sizes = (
+            np.bincount(labels, weights, len(centres)) if weights is not None else counts.astype(np.float64)
+        )
     there = sizes > 0
     centres[there] = total[there] / sizes[there, None]
 

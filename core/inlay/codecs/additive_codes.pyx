@@ -77,17 +77,39 @@ cdef class StageCodes(Codes):
             block[self.shape.norms + row % kStageRows] = norm
         return 0
 
-    def place(self, targets, Codes other, sources):
-        """Let the rows of targets become those of sources in other codes of the same kind."""
-        self.own()
-        cdef StageCodes of = other
-        cdef const int64_t[::1] target = np.ascontiguousarray(targets, np.int64)
-        codes, norms = of.get(np.ascontiguousarray(sources, np.int64))
-        cdef const uint8_t[:, ::1] code = codes
-        cdef const uint8_t[::1] norm = norms
+    def gather(self, name, slots):
+        """Return what is kept of rows, each by itself: a byte a stage, and that of the norm."""
+        codes, norms = self.get(np.ascontiguousarray(slots, np.int64))
+        return np.concatenate([codes, norms[:, None]], axis=1) if self.shape.norms else codes
+
+    def scatter(self, name, slots, rows):
+        """Let the rows of slots hold what `gather` gave."""
+        cdef const int64_t[::1] slot = np.ascontiguousarray(slots, np.int64)
+        cdef const uint8_t[:, ::1] row = rows
         cdef Py_ssize_t i
-        for i in range(target.shape[0]):
-            self.put(target[i], &code[i, 0], norm[i])
+        for i in range(slot.shape[0]):
+            self.put(slot[i], &row[i, 0], row[i, self.stages] if self.shape.norms else 0)
+
+    def pack(self, slots):
+        """Return all that is kept of rows, each by itself, uint8 (n, bytes): two codes of 4 bits a byte."""
+        packed = self.gather("codes", slots)
+        if self.bits == 8:
+            return packed
+        codes = np.zeros((len(packed), self.stages + self.stages % 2), np.uint8)
+        codes[:, : self.stages] = packed[:, : self.stages]
+        return np.concatenate([codes[:, ::2] | codes[:, 1::2] << 4, packed[:, self.stages :]], axis=1)
+
+    def unpack(self, packed):
+        """Append rows that `pack` gave."""
+        cdef Py_ssize_t first = self.n
+        rows = np.ascontiguousarray(packed)
+        if self.bits == 4:
+            pairs, norms = np.split(rows, [(self.stages + 1) // 2], axis=1)
+            codes = np.stack([pairs & 15, pairs >> 4], axis=2).reshape(len(rows), -1)
+            rows = np.concatenate([codes[:, : self.stages], norms], axis=1)
+        self.resize(first + len(rows))
+        self.own()
+        self.scatter("codes", np.arange(first, first + len(rows)), rows)
 
     def blank(self, targets):
         """Let the rows of targets hold zeros."""

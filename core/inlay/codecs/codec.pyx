@@ -1,5 +1,7 @@
 """The contract every codec keeps: rows to codes, codes to rows, and scores."""
 
+import numpy as np
+
 
 cdef class Codes:
     """Tables that together hold the codes of n rows.
@@ -47,8 +49,34 @@ cdef class Codes:
     def place(self, targets, Codes other, sources):
         """Let the rows of targets become those of sources in other codes of the same kind."""
         self.own()
-        for name, table in self.tables.items():
-            table.rows[targets] = other.tables[name].rows[sources]
+        for name in self.tables:
+            self.scatter(name, targets, other.gather(name, sources))
+
+    def gather(self, name, slots):
+        """Return what a table holds of rows, each by itself: an array (n, ...)."""
+        return self.tables[name].rows[slots]
+
+    def scatter(self, name, slots, rows):
+        """Let a table hold what `gather` gave."""
+        self.tables[name].rows[slots] = rows
+
+    def pack(self, slots):
+        """Return all that is kept of rows, each by itself, uint8 (n, bytes)."""
+        parts = [np.ascontiguousarray(self.gather(name, slots)) for name in self.tables]
+        return np.concatenate([part.reshape(len(slots), -1).view(np.uint8) for part in parts], axis=1)
+
+    def unpack(self, packed):
+        """Append rows that `pack` gave."""
+        cdef Py_ssize_t first = self.n, at = 0
+        slots = np.arange(first, first + len(packed))
+        self.resize(first + len(packed))
+        self.own()
+        for name in self.tables:
+            like = self.gather(name, slots)
+            size = like.dtype.itemsize * int(np.prod(like.shape[1:], dtype=np.int64))
+            part = np.ascontiguousarray(packed[:, at : at + size])
+            self.scatter(name, slots, part.view(like.dtype).reshape(like.shape))
+            at += size
 
     def blank(self, targets):
         """Let the rows of targets hold zeros."""

@@ -204,15 +204,16 @@ cdef class LVQBlocks(LVQCodes):
     cdef object lanes(self):
         return self.tables["codes"].rows.reshape(-1, self.lines, 16, 4)
 
-    def place(self, targets, Codes other, sources):
-        """Let the rows of targets become those of sources in other codes of the same kind."""
-        self.own()
-        cdef LVQBlocks of = other
-        for name, table in self.tables.items():
-            if name == "codes":
-                self.lanes()[targets // 16, :, targets % 16] = of.lanes()[sources // 16, :, sources % 16]
-            else:
-                table.rows[targets] = other.tables[name].rows[sources]
+    def gather(self, name, slots):
+        """Return what a table holds of rows, each by itself."""
+        return self.lanes()[slots // 16, :, slots % 16] if name == "codes" else super().gather(name, slots)
+
+    def scatter(self, name, slots, rows):
+        """Let a table hold what `gather` gave."""
+        if name == "codes":
+            self.lanes()[slots // 16, :, slots % 16] = rows
+        else:
+            super().scatter(name, slots, rows)
 
     def blank(self, targets):
         """Let the rows of targets hold zeros."""

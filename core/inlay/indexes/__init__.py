@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import file
-from ..contents import FormatError, field
+from ..contents import FormatError, Header, Sections, field
 from .additive import PQIndex, RVQIndex
 from .base import Index
 from .exhaustive import FlatIndex, LVQIndex
@@ -93,9 +93,13 @@ def load(path: file.PathName, mmap: bool = True) -> Index:
     FormatError
         For a damaged or foreign file, or a family that this version does not know.
     """
-    header, sections = file.read(path, mmap=mmap)
+    return opened(*file.read(path, mmap=mmap))
+
+
+def opened(header: Header, sections: Sections) -> Index:
+    """Return the index of any family that `Index.contents` gave, as read from a file."""
     kind = field(header, "index", str)
     for family in FAMILIES:
         if family.__name__ == kind:
             return family._opened(header, sections)
-    raise FormatError(f"holds a {kind!r:.80}, which this version does not know", file=header.file)
+    raise FormatError(f"holds a {kind!r:.80}, which this version does not know", file=sections.file)

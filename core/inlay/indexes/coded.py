@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
+from ..arrays import as_rows
 from ..codecs.codec import Codec
 from ..contents import FormatError, Sections, field
 from ..progress import Progress
 from .base import Index
 from .family import F32, I64
+
+U8 = npt.NDArray[np.uint8]
 
 # What the sections of each part are called in a file.
 PREFIXES = ("", "vectors.")
@@ -33,6 +37,11 @@ class CodedIndex(Index):
         super().__init__(dim, metric, seed=seed)
         self._rerank = None
         self._parts = [(codec, codec.new_codes()) for codec in codecs]
+
+    @property
+    def codecs(self) -> tuple[Codec, ...]:
+        """What rows are coded by: what searches go by, then what has the last word where that is another."""
+        return tuple(codec for codec, _ in self._parts)
 
     @property
     def is_trained(self) -> bool:
@@ -88,6 +97,53 @@ class CodedIndex(Index):
     def _decode(self, slots: I64) -> F32:
         codec, codes = self._parts[-1]
         return codec.decode(codes, slots)
+
+    # Codes by themselves
+
+    @property
+    def code_size(self) -> int:
+        """Bytes of what `encode` gives for a row."""
+        return int(self.encode(np.zeros((1, self.dim), np.float32)).shape[1])
+
+    def encode(self, rows: npt.ArrayLike) -> U8:
+        """Return rows as codes, uint8 (n, code_size), without adding them: those that are known best by.
+
+        Raises
+        ------
+        ValueError
+            Before training, and for bad rows.
+        """
+        vectors = self._prepared(as_rows(rows, self.dim))
+        with self._lock.shared():
+            if not self.is_trained:
+                raise ValueError("rows cannot be coded before training")
+            return self._packed(vectors)
+
+    def decode(self, codes: npt.ArrayLike) -> F32:
+        """Return the rows float32 (n, dim) that codes stand for; any bytes stand for some.
+
+        Raises
+        ------
+        ValueError
+            Before training, and for another shape or dtype.
+        """
+        packed, size = np.asarray(codes), self.code_size
+        if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != size:
+            raise ValueError(f"codes must be uint8 (n, {size}), not {packed.dtype} of shape {packed.shape}")
+        if not len(packed):
+            return np.empty((0, self.dim), np.float32)
+        with self._lock.shared():
+            return self._unpacked(packed)
+
+    def _packed(self, rows: F32) -> U8:
+        codes = self._parts[-1][0].encode(rows)
+        return codes.pack(np.arange(len(rows)))
+
+    def _unpacked(self, packed: U8) -> F32:
+        codec = self._parts[-1][0]
+        codes = codec.new_codes()
+        codes.unpack(packed)
+        return codec.decode(codes)
 
     @property
     def _n_stored(self) -> int:

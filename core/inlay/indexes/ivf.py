@@ -21,6 +21,7 @@ from ..progress import Progress
 from . import probing, scan
 from .additive import DIRECTIONS, PQIndex, RVQIndex, codecs_of_vectors
 from .candidates import Placed
+from .coded import U8
 from .exhaustive import LVQIndex
 from .family import F32, I64, Effort
 from .listed import ListedIndex, Look, Probe, read_lists
@@ -145,7 +146,7 @@ class IVFIndex(ListedIndex):
     def _put(self, rows: F32, labels: npt.NDArray[np.uint32], places: I64) -> None:
         assert self._centres is not None
         for number, (codec, codes) in enumerate(self._parts):
-            origins = self._centres[labels] if self.by_residual and number == 0 else None
+            origins = self._centres[labels] if self._about(number) else None
             coded = codec.encode(rows if origins is None else rows - origins, None, origins)
             codes.place(places, coded, np.arange(len(rows)))
 
@@ -156,6 +157,29 @@ class IVFIndex(ListedIndex):
             assert self._lists is not None
             rows += self._centres[self._lists.lists_of(slots)]
         return rows
+
+    # Codes by themselves: the number of the row's list, then its code
+
+    def _packed(self, rows: F32) -> U8:
+        assert self._centres is not None
+        labels = self._labels(rows)
+        codec = self._parts[-1][0]
+        origins = self._centres[labels] if self._about(len(self._parts) - 1) else None
+        codes = codec.encode(rows if origins is None else rows - origins, None, origins)
+        lists = labels.astype("<u4").view(np.uint8).reshape(len(rows), 4)
+        return np.concatenate([lists, codes.pack(np.arange(len(rows)))], axis=1)
+
+    def _unpacked(self, packed: U8) -> F32:
+        assert self._centres is not None
+        lists = np.ascontiguousarray(packed[:, :4]).view("<u4")[:, 0]
+        if len(lists) and lists.max() >= len(self._centres):
+            raise ValueError(f"codes name list {lists.max()} of {len(self._centres)}")
+        rows = super()._unpacked(packed[:, 4:])
+        return rows + self._centres[lists] if self._about(len(self._parts) - 1) else rows
+
+    def _about(self, part: int) -> bool:
+        """Tell whether codes of a part are of what centres leave of rows; rows beside codes are whole."""
+        return self.by_residual and part == 0
 
     # Asking it
 
@@ -168,9 +192,8 @@ class IVFIndex(ListedIndex):
         return 0
 
     def _placed(self, queries: F32, part: int) -> Placed:
-        # Rows that lie beside the codes are whole.
         assert self._lists is not None
-        about = self.by_residual and part == 0
+        about = self._about(part)
         return Placed(
             self._lists, self.metric == "l2", queries if about else None, self._centres if about else None
         )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..arrays import as_count
+from ..arrays import as_count, as_rows
 from ..clusters import KMeans, assign, sample
 from ..clusters.lists import Lists
 from ..codecs.codec import Codec
@@ -89,11 +89,44 @@ class ListedIndex(CodedIndex):
 
     # Changing it
 
+    def train(
+        self, rows: npt.ArrayLike, *, centres: npt.ArrayLike | None = None, progress: Progress = None
+    ) -> None:
+        """Find the centres, and learn what codes need.
+
+        Parameters
+        ----------
+        rows : array_like, (n, dim)
+        centres : array_like, (n_lists, dim), optional
+            Take these, and learn codes only.
+        progress : bool, callable or None
+            As for `Index.train`.
+
+        Raises
+        ------
+        ValueError
+            For bad rows or centres, or when the index already holds rows.
+        """
+        given = None if centres is None else as_rows(centres, self.dim, "centres")
+        if given is not None and (not len(given) or self._n_lists not in (None, len(given))):
+            raise ValueError(f"{len(given)} centres were given for {self._n_lists} lists")
+        vectors = self._prepared(as_rows(rows, self.dim))
+        with self._lock.exclusive():
+            if len(self):
+                raise ValueError("the index holds rows already, coded with what it learned; reset() it first")
+            self._learn(vectors, None if given is None else np.array(self._prepared(given)), progress)
+
     def _train(self, rows: F32, progress: Progress) -> None:
-        n_lists = self._n_lists or max(1, round(LISTS_A_ROOT * len(rows) ** 0.5))
+        self._learn(rows, None, progress)
+
+    def _learn(self, rows: F32, centres: F32 | None, progress: Progress) -> None:
+        if centres is not None:
+            n_lists = len(centres)
+        else:
+            n_lists = self._n_lists or max(1, round(LISTS_A_ROOT * len(rows) ** 0.5))
         some = sample(rows, ROWS_A_LIST * n_lists, self.seed)
-        clusters = KMeans(n_lists, self.metric, seed=self.seed).fit(some, progress=progress)
-        centres = clusters.centres
+        if centres is None:
+            centres = KMeans(n_lists, self.metric, seed=self.seed).fit(some, progress=progress).centres
         self._learn_codes(some, centres, progress)
         coarse = coarse_of(centres, self.metric, self.seed)
         self._n_lists, self._centres, self._coarse = n_lists, centres, coarse

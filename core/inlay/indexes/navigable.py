@@ -66,8 +66,12 @@ class NavigableIndex(CodedIndex):
 
     @property
     def ef_construction(self) -> int:
-        """How many rows the search for the neighbours of a new one keeps in view."""
+        """How many rows the search for the neighbours of a new one keeps in view; may be set at any time."""
         return self._ef_construction
+
+    @ef_construction.setter
+    def ef_construction(self, value: int) -> None:
+        self._ef_construction = as_count(value, "ef_construction")
 
     def check(self) -> list[str]:
         """Return what is wrong with the graph: an empty list. O(n * degree)."""

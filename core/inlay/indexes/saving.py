@@ -33,12 +33,12 @@ class Saved(Family):
             When the file cannot be written.
         """
         with self._lock.shared():
-            file.write(path, *self._contents())
+            file.write(path, *self.contents())
 
     def to_bytes(self) -> bytes:
         """Return what `save` would write."""
         with self._lock.shared():
-            return file.to_bytes(*self._contents())
+            return file.to_bytes(*self.contents())
 
     @classmethod
     def load(cls, path: file.PathName, mmap: bool = True) -> Self:
@@ -106,7 +106,11 @@ class Saved(Family):
         base = field(header, "base", int, at_least=-(2**63), at_most=2**63 - max(n, 1))
         self._ids.restore(n, base, field(header, "next_id", int, at_least=0, at_most=2**63), ids, dead)
 
-    def _contents(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    def contents(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """Return the header and the sections of its file, for a file that holds more than one index.
+
+        The sections are the index's own memory: they must be written before it changes.
+        """
         if (mapped := self._unverified) is not None:
             mapped.verify()  # a file made of damaged rows would call them right
             self._unverified = None

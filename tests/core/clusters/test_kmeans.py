@@ -348,3 +348,15 @@ def test_km_refuses_what_has_no_meaning():
     clusters.fit(np.eye(3))
     with pytest.raises(ValueError, match="dimensions"):
         clusters.predict(np.eye(2))
+
+
+def test_weights_count_rows_as_often():
+    rows = np.random.default_rng(3).standard_normal((200, 4)).astype(np.float32)
+    weights = np.random.default_rng(4).integers(1, 4, 200).astype(np.float32)
+    costs: list[float] = []
+    weighted = kmeans(rows, 5, seed=0, start=rows[:5], weights=weights, costs=costs)
+    repeated = kmeans(np.repeat(rows, weights.astype(int), axis=0), 5, seed=0, start=rows[:5])
+    np.testing.assert_allclose(weighted, repeated, atol=1e-5)
+    nearest = np.square(rows[:, None].astype(np.float64) - rows[None, :5]).sum(2).min(axis=1)
+    assert costs[0] == pytest.approx((nearest * weights).sum(), rel=1e-5)
+    assert (np.diff(costs) <= 1e-6 * costs[0]).all()

@@ -275,3 +275,14 @@ def test_statistics_count_searches():
     index.remove(range(800))
     assert index._ids.n_slots == len(index)
     assert index.search_statistics == seen
+
+
+def test_the_effort_of_building_may_be_set_and_is_kept():
+    rows = gaussian(400, 8)
+    index = inlay.GraphIndex(8, degree=8, ef_construction=9)
+    index.add(rows[:200])
+    index.ef_construction = 90
+    index.add(rows[200:])
+    assert inlay.GraphIndex.from_bytes(index.to_bytes()).ef_construction == 90
+    with pytest.raises(ValueError, match="ef_construction"):
+        index.ef_construction = 0

@@ -268,3 +268,21 @@ def test_centres_that_are_no_numbers_lead_nowhere(made):
     index = IVFIndex.from_bytes(inlay.file.to_bytes(header, {**sections, "coarse": data}))
     for queries in (QUERIES[:1], QUERIES):
         assert index.search(queries, 5, nprobe=3)[1].shape == (len(queries), 5)
+
+
+def test_given_centres_are_taken_as_they_are():
+    rows = gaussian(300, 8)
+    index = inlay.IVFIndex(8, n_lists=5, code="Flat")
+    index.train(rows, centres=rows[:5])
+    index.add(rows)
+    true = np.argsort(((rows[:9, None] - rows) ** 2).sum(2), axis=1)[:, :3]
+    np.testing.assert_array_equal(index.search(rows[:9], 3, nprobe=5)[1], true)
+    near = ((rows[:, None] - rows[:5]) ** 2).sum(2).argmin(axis=1)
+    lists = index.encode(rows)[:, :4].copy().view("<u4")[:, 0]
+    np.testing.assert_array_equal(lists, near)
+    for wrong in (rows[:4], rows[:0]):
+        with pytest.raises(ValueError, match="centres"):
+            inlay.IVFIndex(8, n_lists=5).train(rows, centres=wrong)
+    open_number = inlay.IVFIndex(8)
+    open_number.train(rows, centres=rows[:7])
+    assert open_number.n_lists == 7
