@@ -14,7 +14,6 @@ import numpy as np
 from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from libcpp.algorithm cimport partial_sort
 from libcpp.vector cimport vector
 
 from ..kernels.table cimport (
@@ -24,6 +23,10 @@ from ..kernels.table cimport (
 from ..parallel.crew cimport split
 from .codec cimport Scorer, lined
 from .lorann cimport Coarse, LorannCodes, ModelParts, Models, RowParts
+
+cdef extern from "kernels/topk.hpp" namespace "inlay::topk" nogil:
+    void select_keys(uint64_t* keys, size_t n, size_t k)
+    void sort_keys(uint64_t* keys, size_t n, const int64_t* ids)
 
 # Queries a piece of preparation: two groups of eight.
 cdef size_t GRAIN = 16
@@ -332,7 +335,8 @@ cdef void probe_piece(void* context, size_t begin, size_t end, int worker) noexc
         for a in range(few):
             for i in range(n_lists):
                 keys[i] = key_of(scores[a * job.stride + i], i)
-            partial_sort(keys, keys + job.n, keys + n_lists)
+            select_keys(keys, n_lists, job.n)
+            sort_keys(keys, job.n, NULL)
             for i in range(job.n):
                 found[i] = slot_of(keys[i])
             found += job.n
