@@ -215,6 +215,13 @@ cdef class Coarse:
         return self.directions.nbytes(cold=False) + self.centres.nbytes(cold=False)
 
 
+def held(directions):
+    """Return directions as `Coarse` holds them, so that rows and queries are projected alike."""
+    vectors = np.ascontiguousarray(np.pad(np.float64(directions), ((0, 0), (1, 0))))
+    kept = decode(*encode(vectors, None, 8), 8)
+    return np.ascontiguousarray(kept[:, 1:], np.float32)
+
+
 cdef LorannCodes rounded(vectors, bint with_norms):
     # The vectors (n, 1 + rank) in 8 bits, but for their first numbers.
     cdef LorannCodes codes = LorannCodes(vectors.shape[1] - 1, 8, with_norms)

@@ -18,7 +18,7 @@ from ..contents import Sections
 from ..ids import MAX_ROWS
 from ..parallel.crew import run
 from ..progress import Progress
-from .lorann import Coarse, LorannCodes, Models
+from .lorann import Coarse, LorannCodes, Models, held
 from .lorann_fit import apart, projection, reduced_rank
 from .lorann_scorer import LorannScorer
 
@@ -97,9 +97,9 @@ class LorannLists:
         self.models.resize(n_lists)
         some = sample(rows, max(ROWS_A_CLUSTER * n_lists, QUERIES), self.seed)
         basis = projection(some if queries is None else queries, size, self.seed)
-        self.directions = np.ascontiguousarray(basis.T)
+        self.directions = held(basis.T)
         if queries is not None:
-            self.queries = sample(queries, QUERIES, self.seed) @ basis
+            self.queries = self._projected(sample(queries, QUERIES, self.seed))
         self.models.tables["centres"].rows[:] = kmeans(
             self._projected(sample(some, ROWS_A_CLUSTER * n_lists, self.seed)),
             n_lists,

@@ -39,6 +39,8 @@ cdef struct Ready:
     int8_t* values        # of eight, interleaved
     int8_t* single        # of one query, while they are made
     float* p              # of eight
+    float* left           # of eight queries, what the first level leaves
+    float* more           # t of that
     int32_t[8] offsets
     float[8] scales
     float[8] firsts
@@ -110,7 +112,11 @@ cdef class LorannScorer(Scorer):
         self.values_size = lined(32 // self.bits * self.lines)
         most = max(self.values_size, lined(4 * lines_of(8, self.coarse.dim)))
         most = max(most, lined(32 // self.bits * self.row_lines))
-        self.scratch_size = ready + (kTogether + 1) * most + lined(kTogether * self.width * sizeof(float))
+        cdef size_t p = kTogether * self.width * sizeof(float)
+        cdef size_t left = lined(kTogether * self.coarse.dim * sizeof(float))
+        self.scratch_size = (
+            ready + (kTogether + 1) * most + p + left + kTogether * self.stride * sizeof(float)
+        )
         cdef char* next = self.room(
             n * self.values_size,
             n * self.values_size + projected + 3 * constants + workers * self.scratch_size,
@@ -123,12 +129,12 @@ cdef class LorannScorer(Scorer):
         self.squares = <float*>(next + 2 * constants)
         self.scratch = next + 3 * constants
         cdef int worker
+        cdef Ready* to
         for worker in range(workers):
-            next = self.scratch + worker * self.scratch_size
-            self.ready(worker).values, self.ready(worker).single = (
-                <int8_t*>(next + ready), <int8_t*>(next + ready + kTogether * most)
-            )
-            self.ready(worker).p = <float*>(next + ready + (kTogether + 1) * most)
+            to, next = self.ready(worker), self.scratch + worker * self.scratch_size + ready
+            to.values, to.single = <int8_t*>next, <int8_t*>(next + kTogether * most)
+            next += (kTogether + 1) * most
+            to.p, to.left, to.more = <float*>next, <float*>(next + p), <float*>(next + p + left)
         return 0
 
     cdef inline Ready* ready(self, int worker) noexcept nogil:
@@ -138,25 +144,34 @@ cdef class LorannScorer(Scorer):
         return self.projected + i * self.stride
 
     cdef void project(self, size_t first, size_t n, const float* queries, int worker) noexcept nogil:
-        # t of up to eight queries, and their values.
+        # t of up to eight queries, and their values. A query has two levels of 8 bits here: it comes as it is,
+        # and one large number would leave the others none.
         cdef Ready* ready = self.ready(worker)
-        cdef size_t dim = self.coarse.dim, lines = lines_of(8, dim), a
-        cdef int8_t* values
+        cdef size_t dim = self.coarse.dim, lines = lines_of(8, dim), level, a, j
+        cdef float* left
         cdef float* t
+        cdef int8_t* values
         cdef float scale
-        start(ready, n)
         memset(ready.single + dim, 0, 4 * lines - dim)
+        memcpy(ready.left, queries, n * dim * sizeof(float))
+        for level in range(2):
+            start(ready, n)
+            for a in range(n):
+                left = ready.left + a * dim
+                scale = active().quantise_query(left, dim, ready.single)
+                put(ready, a, ready.single, 4 * lines, 128 * sum_of(ready.single, dim), scale, 0)
+                for j in range(dim):
+                    left[j] -= scale * ready.single[j]
+            t = ready.more if level else self.query(first)
+            self.scan(8, ready, self.directions, blocks_of(self.size), lines, t, self.stride)
         for a in range(n):
-            scale = active().quantise_query(queries + a * dim, dim, ready.single)
-            put(ready, a, ready.single, 4 * lines, 128 * sum_of(ready.single, dim), scale, 0)
-        self.scan(8, ready, self.directions, blocks_of(self.size), lines, self.query(first), self.stride)
-        for a in range(first, first + n):
-            t, values = self.query(a), self.values + a * self.values_size
-            self.scales[a] = active().quantise_query(t + 1, self.size - 1, values)
-            self.sums[a] = sum_of(values, self.size - 1)
+            t, values = self.query(first + a), self.values + (first + a) * self.values_size
+            for j in range(self.size):
+                t[j] += ready.more[a * self.stride + j]
+            self.scales[first + a] = active().quantise_query(t + 1, self.size - 1, values)
+            self.sums[first + a] = sum_of(values, self.size - 1)
             if self.squared_l2:
-                self.squares[a] = <float>dot(queries, queries, dim)
-            queries += dim
+                self.squares[first + a] = <float>dot(queries + a * dim, queries + a * dim, dim)
 
     cdef inline void scan(
         self, int bits, Ready* ready, RowParts rows, size_t n_blocks, size_t lines, float* out, size_t stride

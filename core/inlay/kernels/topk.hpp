@@ -46,13 +46,13 @@ inline void sort_keys(std::uint64_t* keys, std::size_t n, const std::int64_t* id
     std::sort(keys, keys + n, Nearer{ids});
 }
 
-// Let the k smallest of n keys, 0 < k <= n, be the first k, the largest of them the last; the keys differ. As
-// std::nth_element, but with a partition that has nothing to predict: on keys in no order that takes a fifth of
-// the time, which is what a search over few rows spends most on.
+// Let the k smallest of n keys, 0 < k <= n, be the first k, the largest of them the last. As
+// std::nth_element, but with a partition that has nothing to predict: keys in no order cost it a branch in
+// two.
 inline void select_keys(std::uint64_t* keys, std::size_t n, std::size_t k) {
     constexpr std::size_t kFew = 24;
     std::size_t first = 0, end = n;
-    // Every round halves what is left, or nearly; one in a million keys of ill will does not.
+    // A round halves what is left, more or less; keys that are always against it are left to the other.
     for (int round = 0; round < 48 && end - first > kFew; ++round) {
         std::uint64_t some[3] = {keys[first], keys[first + (end - first) / 2], keys[end - 1]};
         if (some[1] < some[0]) std::swap(some[0], some[1]);
