@@ -25,6 +25,8 @@ cdef struct Job:
     float occlusion
     bint inner                 # scores are negated inner products, not squared distances
     const uint32_t* round      # vertices to be linked
+    uint32_t* same             # the vertices of which these turn out to be copies, NONE where they are none
+    void* stored               # null: nobody asks whether they are
     size_t n_first             # not 0: compare with so many of the round instead of walking
     const uint64_t* offers     # (to, from), in order
     const size_t* groups       # where the offers to one vertex begin

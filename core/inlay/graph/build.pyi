@@ -1,6 +1,7 @@
 from collections.abc import Callable
 
 from ..scorer import Scorer
+from .copies import Stored
 from .graph import Graph
 
 GROWTH: int
@@ -16,4 +17,5 @@ def link(
     seed: int,
     threads: int,
     step: Callable[[int], None],
+    stored: Stored | None = None,
 ) -> None: ...

@@ -2,7 +2,8 @@
 
     in a random order, a round of vertices at a time, at most a GROWTH-th of those that are there:
         for each of them, on the graph as it was before the round:  walk to it -> choose among what was found
-        all of these offer themselves to those they chose
+        those that are copies of a vertex they came across go into its chain instead
+        all others offer themselves to those they chose
         for each that was offered some:  append them, or choose anew among its links and the offers
 
 `choose` is the diversity rule. Of candidates, nearest first, it keeps one unless a kept one is nearer to it
@@ -25,10 +26,12 @@ from libcpp.vector cimport vector
 
 from ..scorer cimport Scorer
 from ..parallel.crew cimport split
+from .copies cimport Stored
 from .graph cimport Before, Graph
 from .inner cimport InnerPairs
 from .walk cimport NONE, Walker, Walkers, key_of, score_of, slot_of, walk
 
+from .copies import chained
 from .graph import entries_of, sampled_entries
 
 # The vertices of a round do not see each other: they are at most a fourth of what is there, and a sixteenth
@@ -127,7 +130,22 @@ cdef void link_piece(void* context, size_t begin, size_t end, int worker) noexce
             desk.keys.clear()
             for i in range(walker.beam.size):
                 desk.keys.push_back(walker.beam.keys[i])
+            if job.stored != NULL:
+                job.same[at] = same_as(job, desk, slot, worker)
+                if job.same[at] != NONE:
+                    continue
         choose(job, desk, worker, job.places + slot * job.links.degree)
+
+
+cdef uint32_t same_as(Job* job, Desk* desk, uint32_t slot, int worker) noexcept nogil:
+    # A vertex among desk.keys of which the same is stored, so that it is as far away as the vertex itself.
+    cdef float own = 0
+    cdef size_t i
+    (<Scorer>job.pairs).near(worker, &slot, 1, &own, worker)
+    for i in range(desk.keys.size()):
+        if score_of(desk.keys[i]) == own and (<Stored>job.stored).same(slot, slot_of(desk.keys[i])):
+            return slot_of(desk.keys[i])
+    return NONE
 
 
 cdef void offer_piece(void* context, size_t begin, size_t end, int worker) noexcept nogil:
@@ -186,7 +204,7 @@ cdef int collect_offers(
 
 def link(
     Graph graph not None, Scorer pairs not None, Py_ssize_t first, Py_ssize_t ef, float occlusion, seed,
-    int threads, step,
+    int threads, step, Stored stored=None,
 ):
     """Link the vertices from `first` on, of which there are codes, into the graph.
 
@@ -206,49 +224,77 @@ def link(
     threads : int
         As many as `pairs` was made for.
     step : callable
-        Told how many vertices were linked.
+        Told how many rows were linked.
+    stored : Stored or None
+        Of all rows, of which those that are the same become copies of one vertex. None: all become vertices.
     """
     cdef Job job
-    cdef Py_ssize_t n = len(graph), done = first, size
+    cdef Py_ssize_t n = len(graph), done, total, size, i
     cdef Walkers walkers
     cdef vector[Desk] desks
     cdef vector[uint64_t] offers
     cdef vector[size_t] groups
     cdef uint32_t[:, ::1] places = graph.table.rows
     cdef const uint32_t[::1] order
+    cdef uint32_t[::1] same
     cdef Before before = graph.before
     if first == n:
         return
+    done = first - np.count_nonzero(graph.copies.rows[:first] != NONE)
+    new = np.arange(first, n, dtype=np.uint32)
+    if stored is not None:
+        new = with_copies(graph, stored, first, step)
+    total = done + len(new)
     chance = np.random.Generator(np.random.PCG64([seed, first]))
-    shuffled = (chance.permutation(n - first) + first).astype(np.uint32)
+    shuffled = new[chance.permutation(len(new))]
     order = shuffled
+    found = np.empty(len(new), np.uint32)
+    same = found
     desks.resize(threads)
     job.places, job.pairs, job.desks = &places[0, 0], <void*>pairs, desks.data()
+    # There is nothing yet that the first could be copies of.
+    job.stored = <void*>stored if stored is not None and first else NULL
     ef = min(ef, n)
     job.ef, job.occlusion, job.inner = ef, occlusion, isinstance(pairs, InnerPairs)
     if first == 0:
-        graph.entries = shuffled[: entries_of(n)].copy()
+        graph.entries = shuffled[: entries_of(total)].copy()
     walkers = graph.walkers(threads, ef)
     job.walkers, job.links = walkers.each, graph.links()
     try:
-        while done < n:
-            if done == 0:
-                size = min(n, max(FIRST, len(graph.entries)))
+        i = 0
+        while i < len(new):
+            if first == 0 and i == 0:
+                size = min(total, max(FIRST, len(graph.entries)))
             else:
-                size = min(n - done, max(1, min(done // GROWTH, n // ROUNDS)))
-            job.round = &order[done - first]
-            job.n_first = size if done == 0 else 0
+                size = min(len(new) - i, max(1, min(done // GROWTH, total // ROUNDS)))
+            job.round, job.same = &order[i], &same[i]
+            job.n_first = size if first == 0 and i == 0 else 0
+            found[i : i + size] = NONE
             with nogil:
                 split(size, 1 + size // 1024, threads, link_piece, &job)
                 collect_offers(&job, size, &offers, &groups, before)
                 job.offers, job.groups = offers.data(), groups.data()
                 split(groups.size() - 1, 1 + groups.size() // 1024, threads, offer_piece, &job)
-            done += size
+            at = np.flatnonzero(found[i : i + size] != NONE)
+            graph.chain(shuffled[i : i + size][at], found[i : i + size][at])
+            i += size
+            done += size - len(at)
             step(size)
     finally:
         graph.put_back(walkers, 0)
     graph.unmended += n - first
-    if entries_of(n) >= 2 * len(graph.entries):
+    if entries_of(done) >= 2 * len(graph.entries):
         # What can be reached from the new first one is to be seen.
         graph.unmended = n
-        graph.entries = sampled_entries(np.arange(n, dtype=np.uint32), seed)
+        graph.entries = sampled_entries(graph.vertices(), seed)
+
+
+def with_copies(Graph graph, Stored stored, first, step):
+    """Chain the rows from `first` on that are the same; return those that become vertices, uint32 (m,)."""
+    n = len(graph)
+    vertices, chain = chained(stored, first, n)
+    if len(vertices) < n - first:
+        graph.have_chains()
+        graph.copies.rows[first:] = chain
+        step(n - first - len(vertices))
+    return vertices

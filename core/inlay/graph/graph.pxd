@@ -9,6 +9,7 @@ from .walk cimport Links, Walkers
 
 cdef class Before:
     cdef Py_ssize_t n, unmended
+    cdef bint had_copies
     cdef object entries
     cdef unordered_map[uint32_t, size_t] at
     cdef vector[uint32_t] links
@@ -19,11 +20,12 @@ cdef class Before:
 cdef class Graph:
     cdef readonly Py_ssize_t degree
     cdef readonly object table
+    cdef readonly object copies
     cdef public object entries
     cdef public Py_ssize_t unmended
     cdef const uint32_t[:, ::1] places_view
-    cdef const uint32_t[::1] entry_view
-    cdef object seen_rows, seen_entries
+    cdef const uint32_t[::1] entry_view, copies_view
+    cdef object seen_rows, seen_entries, seen_copies
     cdef list idle
     cdef Before before
     cdef readonly Py_ssize_t expanded, evaluated, walks

@@ -1,8 +1,8 @@
 """The graph: a row of places a vertex, of which the first hold the slots of its neighbours in any order.
 
-A vertex is a row, numbered by its slot. Walks begin at the *entries*, a sample of the vertices scored one
-after the other; every vertex can be reached from the first of them, which `check` verifies and `mend`
-restores.
+A vertex is a row, numbered by its slot, and stands for its copies (copies.pyx). Walks begin at the
+*entries*, a sample of the vertices scored one after the other; every vertex can be reached from the first of
+them, which `check` verifies and `mend` restores.
 """
 
 import numpy as np
@@ -14,6 +14,7 @@ from .walk cimport MOST_LINKS, NONE, Links, Walkers
 
 from ..contents import field
 from ..tables import Table
+from .copies import are_copies, are_whole, shortened
 
 __all__ = ["Graph"]
 
@@ -47,6 +48,8 @@ cdef class Graph:
     ----------
     table : Table of uint32, (n, degree)
         The links of each vertex; places without one hold NONE.
+    copies : Table of uint32, (n,), or (0,) while there are none
+        The row that comes next of those that are the same.
     entries : ndarray of uint32
         Where walks begin.
     expanded, evaluated, walks : int
@@ -58,6 +61,7 @@ cdef class Graph:
             raise ValueError(f"degree must be between 2 and {MOST_LINKS}, not {degree}")
         self.degree = degree
         self.table = Table(np.uint32, (degree,))
+        self.copies = Table(np.uint32)
         self.entries = np.empty(0, np.uint32)
         self.unmended = 0
         self.idle = []
@@ -69,21 +73,25 @@ cdef class Graph:
 
     @property
     def nbytes(self):
-        """Bytes of links, entries and the scratch kept for the next searches."""
-        return self.table.nbytes + self.entries.nbytes + sum(idle.nbytes for idle in self.idle)
+        """Bytes of links, chains of copies, entries and the scratch kept for the next searches."""
+        scratch = sum(idle.nbytes for idle in self.idle)
+        return self.table.nbytes + self.copies.nbytes + self.entries.nbytes + scratch
 
     cdef Links links(self) except *:
         # Views of arrays cost as much as a step of a walk, so they are kept while the arrays are the same.
         cdef Links links
-        rows = self.table.rows
+        rows, copies = self.table.rows, self.copies.rows
         if rows is not self.seen_rows:
             self.places_view, self.seen_rows = rows, rows
+        if copies is not self.seen_copies:
+            self.copies_view, self.seen_copies = copies, copies
         if self.entries is not self.seen_entries:
             self.entry_view, self.seen_entries = self.entries, self.entries
         links.n, links.degree = self.places_view.shape[0], self.degree
         links.n_entries = self.entry_view.shape[0]
         links.places = &self.places_view[0, 0] if links.n else NULL
         links.entries = &self.entry_view[0] if links.n_entries else NULL
+        links.copies = &self.copies_view[0] if self.copies_view.shape[0] else NULL
         return links
 
     cdef Walkers walkers(self, int threads, size_t room):
@@ -114,10 +122,44 @@ cdef class Graph:
     def begin(self, Py_ssize_t n):
         """Have n vertices, new ones without links, and remember from now on what `truncate` needs."""
         cdef Py_ssize_t had = len(self.table)
-        self.before = Before(had, self.entries, self.unmended)
+        self.before = Before(had, self.entries, self.unmended, len(self.copies) > 0)
         self.table.own()
         self.table.resize(n)
         self.table.rows[had:] = NONE
+        if len(self.copies):
+            self.copies.resize(n)
+            self.copies.rows[had:] = NONE
+
+    def vertices(self):
+        """Return the rows that are no copies, uint32 (m,), ascending."""
+        if len(self.copies) == 0:
+            return np.arange(len(self.table), dtype=np.uint32)
+        return np.flatnonzero(are_copies(self.copies.rows) == 0).astype(np.uint32)
+
+    def have_chains(self):
+        """Have a chain for each vertex, of itself alone, if there were no copies so far."""
+        if len(self.copies) == 0:
+            self.copies.resize(len(self.table))
+            self.copies.rows[:] = NONE
+
+    def chain(self, slots, targets):
+        """Let slots, vertices without links, and their copies be copies of targets, one after the other."""
+        if len(slots) == 0:
+            return
+        self.have_chains()
+        cdef uint32_t[::1] following = self.copies.rows
+        cdef uint32_t slot, target, last
+        for slot, target in zip(slots, targets, strict=True):
+            last = slot
+            while following[last] != NONE:
+                last = following[last]
+            following[last] = following[target]
+            following[target] = slot
+
+    def compact(self):
+        """Give back memory beyond the vertices there are."""
+        self.table.compact()
+        self.copies.compact()
 
     def changed(self):
         """Return the vertices whose links may have changed since `begin`, uint32 (m,)."""
@@ -139,6 +181,9 @@ cdef class Graph:
             return
         self.table.own()
         self.table.resize(n)
+        if len(self.copies):
+            shortened(self.copies.rows, n)
+            self.copies.resize(n if before is None or before.had_copies else 0)
         if before is not None and before.n == n:
             before.restore(self.table.rows)
             self.entries, self.unmended = before.entries, before.unmended
@@ -158,11 +203,18 @@ cdef class Graph:
         rows = self.table.rows
         rows[targets] = rows[sources]
         renamed(rows, names)
+        if len(self.copies):
+            chain = self.copies.rows
+            chain[targets] = chain[sources]
+            renamed(chain[:, None], names)
         self.entries = names[self.entries]
 
     def state(self):
         """Return what a file holds of the graph."""
-        return {"unmended": self.unmended}, {"links": self.table.rows, "entries": self.entries}
+        fields, sections = {"unmended": self.unmended}, {"links": self.table.rows, "entries": self.entries}
+        if len(self.copies):
+            fields["copies"], sections["copies"] = True, self.copies.rows
+        return fields, sections
 
     def restore(self, header, sections, Py_ssize_t n):
         """Take what `state` gave. Links are not looked at: a walk passes over those that lead nowhere."""
@@ -170,7 +222,12 @@ cdef class Graph:
         entries = sections.take("entries", np.uint32, (None,))
         if (len(entries) == 0) != (n == 0) or (entries >= n).any():
             raise sections.fault("entries", f"does not name some of the {n} rows")
-        self.table, self.entries = Table.over(links), np.array(entries)
+        copies = Table(np.uint32)
+        if "copies" in header and field(header, "copies", bool):
+            copies = Table.over(np.array(sections.take("copies", np.uint32, (n,))))
+            if not are_whole(copies.rows):
+                raise sections.fault("copies", f"does not lead through {n} rows")
+        self.table, self.copies, self.entries = Table.over(links), copies, np.array(entries)
         self.unmended = field(header, "unmended", int, at_least=0, at_most=n)
 
     def check(self):
@@ -196,15 +253,21 @@ cdef class Graph:
         ordered = np.sort(rows, axis=1)
         if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NONE)).any():
             faults.append("a vertex links twice to the same")
-        if n > 1:
-            incoming = np.bincount(rows[there], minlength=n)
-            lost = int(np.count_nonzero(incoming == 0))
+        vertices = self.vertices()
+        incoming = np.bincount(rows[there], minlength=n)
+        if len(vertices) < n:
+            copies = np.ones(n, np.bool_)
+            copies[vertices] = False
+            if incoming[copies].any() or there[copies].any():
+                faults.append("a copy has links, or is linked to")
+        if len(vertices) > 1:
+            lost = int(np.count_nonzero(incoming[vertices] == 0))
             if lost:
                 faults.append(f"{lost} vertices have no link to them")
-        if len(self.entries) == 0 or (self.entries >= n).any():
+        if len(self.entries) == 0 or not np.isin(self.entries, vertices).all():
             faults.append("there is no entry, or one that is no vertex")
         else:
-            unreached = n - int(np.count_nonzero(reached(rows, int(self.entries[0]))))
+            unreached = int(np.count_nonzero(~reached(rows, int(self.entries[0]))[vertices]))
             if unreached:
                 faults.append(f"{unreached} vertices cannot be reached from the first entry")
         return faults
@@ -213,8 +276,8 @@ cdef class Graph:
 cdef class Before:
     """The links that vertices had before a change, of those that it touched."""
 
-    def __init__(self, Py_ssize_t n, entries, Py_ssize_t unmended):
-        self.n, self.entries, self.unmended = n, entries, unmended
+    def __init__(self, Py_ssize_t n, entries, Py_ssize_t unmended, bint had_copies):
+        self.n, self.entries, self.unmended, self.had_copies = n, entries, unmended, had_copies
 
     cdef int remember(self, const uint32_t* places, uint32_t slot, size_t degree) except -1 nogil:
         if slot < self.n and self.at.count(slot) == 0:

@@ -11,13 +11,14 @@ link from the nearest it found, in place of one that two others make up for. So 
 can be, whatever became of the rest.
 
 `heal` takes links to dead vertices out: a vertex that has some chooses anew, among its other links and those
-of the dead (the second hop stands in for the first). Source: Singh et al., FreshDiskANN, 2021, algorithm 4.
+of the dead (the second hop stands in for the first). Of a dead vertex with live copies one takes the place
+before. Source: Singh et al., FreshDiskANN, 2021, algorithm 4.
 """
 
 import numpy as np
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libcpp.algorithm cimport sort, unique
 from libcpp.vector cimport vector
 
@@ -29,7 +30,9 @@ from .graph cimport Before, Graph
 from .inner cimport InnerPairs
 from .walk cimport NONE, Links, Walker, Walkers, slot_of, walk
 
-from .graph import sampled_entries
+from .copies import are_copies, living
+from .graph import renamed, sampled_entries
+from ..tables import Table
 
 # Beam of the walk to a vertex's nearest that can be reached.
 cdef enum:
@@ -108,10 +111,12 @@ def mend(Graph graph not None, Scorer pairs not None, Bits alive):
     cdef Links links
     cdef uint32_t[:, ::1] places
     cdef uint32_t root, slot
-    cdef bint linked = False
+    cdef const uint8_t[::1] copy
+    cdef bint linked = False, copies = len(graph.copies) > 0
     cdef size_t i
     if n == 0 or len(graph.entries) == 0:
         return
+    copy = are_copies(graph.copies.rows)
     graph.table.own()
     places = graph.table.rows
     links = graph.links()
@@ -124,6 +129,8 @@ def mend(Graph graph not None, Scorer pairs not None, Bits alive):
         with nogil:
             tree.spread(root)
             for slot in range(<uint32_t>n):
+                if copies and copy[slot]:
+                    continue
                 if tree.parent[slot] == NONE and (alive is None or is_in(&alive.words[0], slot)):
                     if not adopt(tree, graph, &links, pairs, walkers.each, slot, root):
                         break
@@ -191,6 +198,7 @@ def reconnect(Graph graph not None, Scorer pairs not None):
     cdef Links links = graph.links()
     cdef Before before = graph.before
     cdef uint32_t[:, ::1] places = graph.table.rows
+    cdef const uint8_t[::1] copy = are_copies(graph.copies.rows)
     cdef vector[uint32_t] lost
     cdef size_t i
     cdef bint whole = True
@@ -199,7 +207,7 @@ def reconnect(Graph graph not None, Scorer pairs not None):
     walkers = graph.walkers(1, NEARBY)
     try:
         with nogil:
-            collect_lost(&links, before, &lost)
+            collect_lost(&links, before, copy, &lost)
             for i in range(lost.size()):
                 if (i + 1) % WALKED_TO == 0:
                     look_for_signals()
@@ -214,7 +222,9 @@ def reconnect(Graph graph not None, Scorer pairs not None):
         mend(graph, pairs, None)
 
 
-cdef int collect_lost(const Links* links, Before before, vector[uint32_t]* lost) except -1 nogil:
+cdef int collect_lost(
+    const Links* links, Before before, const uint8_t[::1] copy, vector[uint32_t]* lost
+) except -1 nogil:
     # The vertices that linking may have cut off, in order.
     cdef size_t compared = 0, i
     cdef uint32_t slot, to
@@ -227,7 +237,7 @@ cdef int collect_lost(const Links* links, Before before, vector[uint32_t]* lost)
             if to < links.n and not leads(links, entry.first, to, links.degree):
                 lost.push_back(to)
     for slot in range(<uint32_t>before.n, <uint32_t>links.n):
-        if not is_linked_back(links, slot):
+        if not (copy.shape[0] and copy[slot]) and not is_linked_back(links, slot):
             lost.push_back(slot)
     sort(lost.begin(), lost.end())
     lost.erase(unique(lost.begin(), lost.end()), lost.end())
@@ -362,15 +372,26 @@ def heal(
     cdef Graph healed = Graph(graph.degree)
     cdef Walkers walkers
     cdef vector[Desk] desks
+    cdef const uint32_t[:, ::1] before
     cdef uint32_t[:, ::1] places
     if n == 0 or alive.count == 0:
         return healed
+    linked = graph.table.rows
+    if len(graph.copies):
+        chain, names = living(graph.copies.rows, alive.array)
+        if (chain != NONE).any():
+            healed.copies = Table.over(chain)
+        dead = np.flatnonzero(names != np.arange(n))
+        linked = linked.copy()
+        linked[names[dead]], linked[dead] = linked[dead], NONE
+        renamed(linked, names)
     healed.table.resize(n)
-    healed.table.rows[:] = graph.table.rows
-    places = healed.table.rows
+    healed.table.rows[:] = linked
+    before, places = linked, healed.table.rows
     desks.resize(threads)
     walkers = graph.walkers(threads, 1)
     job.base.links, job.base.pairs, job.base.occlusion = graph.links(), <void*>pairs, occlusion
+    job.base.links.places = &before[0, 0]
     job.base.inner = isinstance(pairs, InnerPairs)
     job.base.places = <uint32_t*>job.base.links.places
     job.base.desks, job.base.walkers = desks.data(), walkers.each
@@ -380,8 +401,9 @@ def heal(
             split(n, 64, threads, heal_piece, &job)
     finally:
         graph.put_back(walkers, 0)
-    living = np.flatnonzero(np.unpackbits(alive.array.view(np.uint8), count=n, bitorder="little"))
-    healed.entries = sampled_entries(living.astype(np.uint32), seed)
+    living_slots = np.flatnonzero(np.unpackbits(alive.array.view(np.uint8), count=n, bitorder="little"))
+    vertices = np.intersect1d(living_slots, healed.vertices(), assume_unique=True)
+    healed.entries = sampled_entries(vertices.astype(np.uint32), seed)
     mend(healed, pairs, alive)
     healed.expanded, healed.evaluated, healed.walks = graph.expanded, graph.evaluated, graph.walks
     return healed

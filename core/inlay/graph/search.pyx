@@ -1,6 +1,6 @@
 """The search of every graph index: a walk, and the last word on the best of what it found.
 
-    few rows allowed:   score them all                  else walk with a beam of `ef`
+    few rows allowed:   score them all                  else walk with a beam of `ef`, and add the copies
     last, if any:       score the best `candidates` again, with everything there is
     the k best of them, ties by id
 
@@ -23,7 +23,9 @@ from ..parallel.crew cimport split
 from ..results cimport new_results, put, put_all
 from .explore cimport explore
 from .graph cimport Graph
-from .walk cimport AT_ONCE, Beam, Links, Walker, Walkers, cut, keep_best, score_of, slot_of, walk
+from .walk cimport (
+    AT_ONCE, Beam, Links, Walker, Walkers, cut, keep_best, key_of, score_of, slot_of, walk,
+)
 
 # A walk evaluates about so many vertices for each of its beam, times the degree ...
 cdef double EVALUATED = 0.6
@@ -107,22 +109,44 @@ cdef void keep_allowed(Job* job, Beam* beam) noexcept nogil:
     beam.size = n
 
 
+cdef void add_copies(Job* job, Walker* walker, size_t most) noexcept nogil:
+    # The vertices of the beam and their copies, those that are allowed, into the memory behind it. Each once:
+    # links of a damaged file lead to copies.
+    cdef Beam* beam = &walker.beam
+    cdef uint64_t* keys = walker.memory + beam.size
+    cdef size_t i, n = 0
+    cdef uint32_t slot
+    walker.marks.n = job.links.n
+    walker.marks.start()
+    for i in range(beam.size):
+        slot = slot_of(beam.keys[i])
+        while n < most and walker.marks.take(&slot, 1, walker.fresh):
+            if job.allowed == NULL or is_in(job.allowed, slot):
+                keys[n] = key_of(score_of(beam.keys[i]), slot)
+                n += 1
+            slot = job.links.copies[slot]
+    beam.keys, beam.size = keys, n
+
+
 cdef inline void go(
-    Job* job, size_t query, Walker* walker, size_t ef, size_t wanted, int worker
+    Job* job, size_t query, Walker* walker, size_t ef, size_t wanted, size_t most, int worker
 ) noexcept nogil:
+    # The allowed rows that a walk finds into the beam, nearest first; `most` with copies.
     if job.ahead == NULL:
         walk(&job.links, <Scorer>job.near, query, walker, ef, worker)
     else:
         explore(&job.links, <Scorer>job.near, <LinkScorer>job.ahead, query, walker, ef, wanted, worker)
+    if job.links.copies != NULL:
+        add_copies(job, walker, most)
+    elif job.allowed != NULL:
+        keep_allowed(job, &walker.beam)
 
 
 cdef void find(Job* job, size_t query, Walker* walker, int worker) noexcept nogil:
     cdef size_t wanted = job.k if job.k < job.n_allowed else job.n_allowed
     cdef bint found = False
     if not job.scanning:
-        go(job, query, walker, job.ef, job.wanted, worker)
-        if job.allowed != NULL:
-            keep_allowed(job, &walker.beam)
+        go(job, query, walker, job.ef, job.wanted, job.ef, worker)
         found = walker.beam.size >= wanted
     if not found:
         scan(job, <Scorer>job.near, query, walker, job.ef, worker)
@@ -170,8 +194,9 @@ cdef void search_piece(void* context, size_t begin, size_t end, int worker) noex
 
 
 cdef size_t room_of(const Job* job) noexcept nogil:
-    # Any walk may end in a scan, which gathers twice as many as it keeps before it cuts.
-    return max(job.ef, min(job.n_allowed, 2 * job.ef)) + AT_ONCE
+    # Any walk may end in a scan, which gathers twice as many as it keeps before it cuts, or be followed by as
+    # many with copies.
+    return max(2 * job.ef if job.links.copies != NULL else job.ef, min(job.n_allowed, 2 * job.ef)) + AT_ONCE
 
 
 def search(
@@ -269,9 +294,7 @@ cdef void range_piece(void* context, size_t begin, size_t end, int worker) noexc
         ef = job.search.ef
         # Wider and wider, until less than half of what was found lies within the radius.
         while ef * MOST_OF < job.search.links.n:
-            go(&job.search, query, walker, ef, ef, worker)
-            if job.search.allowed != NULL:
-                keep_allowed(&job.search, &walker.beam)
+            go(&job.search, query, walker, ef, ef, job.search.links.n, worker)
             inside = within(job, query, walker, worker)
             if inside < ef / 2:
                 break
@@ -323,7 +346,7 @@ def range_search(
         job.search.allowed = &allowed.words[0] if allowed is not None else NULL
         job.search.ef = min(ef, n_rows)
         job.radii, job.keys = &radii[0], keys.data()
-        walkers = graph.walkers(threads, n_rows)
+        walkers = graph.walkers(threads, n_rows if job.search.links.copies == NULL else 2 * n_rows)
         if ahead is not None:
             walkers.ready_front(n_rows // MOST_OF)
         job.search.walkers = walkers.each

@@ -43,6 +43,7 @@ cdef struct Links:
     size_t degree
     const uint32_t* entries
     size_t n_entries
+    const uint32_t* copies  # the next in the chain of each; null: there are none
 
 
 # What one thread needs to walk.

@@ -13,6 +13,7 @@ from ..codecs.lvq import FORMS, LVQCodec
 from ..codecs.plain import PlainCodec
 from ..contents import Sections, field
 from ..graph.build import link
+from ..graph.copies import Stored
 from ..graph.graph import Graph
 from ..graph.inner import InnerPairs
 from ..graph.mend import heal, is_due, mend, reconnect
@@ -92,7 +93,8 @@ class NavigableIndex(CodedIndex):
         graph, first = self._graph, len(self._graph)
         graph.begin(first + len(rows))
         pairs = self._pairs(threads)
-        link(graph, pairs, first, self._ef_construction, OCCLUSION, self.seed, threads, step)
+        stored = Stored(table.rows for _, codes in self._parts for table in codes.tables.values())
+        link(graph, pairs, first, self._ef_construction, OCCLUSION, self.seed, threads, step, stored)
         if is_due(graph):
             mend(graph, pairs, None)
         else:
@@ -144,7 +146,7 @@ class NavigableIndex(CodedIndex):
         super()._shrink()
         if self._squares is not None:
             self._squares.compact()
-        self._graph.table.compact()
+        self._graph.compact()
 
     # Asking it
 
@@ -251,8 +253,9 @@ class GraphIndex(NavigableIndex):
     -----
     A search evaluates about ef * degree / 2 rows. A row costs 4 * degree bytes beside its code. Removed rows
     stay, and are walked through but never returned, until a fifth of all are; then, and in `compact`, the
-    graph is led around them. `range_search` is incomplete as every search of a graph is: it widens the beam
-    until less than half of what it holds lies within the radius.
+    graph is led around them. Rows of which the same is stored are one vertex, and take no more of a search
+    than one. `range_search` is incomplete as every search of a graph is: it widens the beam until less than
+    half of what it holds lies within the radius.
 
     References
     ----------

@@ -261,7 +261,7 @@ class Stop(Exception):
 
 @pytest.fixture
 def stop_soon():
-    """Let a signal handler raise in a moment."""
+    """A function that calls another, in the course of which a signal handler raises."""
     if not hasattr(signal, "setitimer"):
         pytest.skip("needs a timer")
 
@@ -269,8 +269,12 @@ def stop_soon():
         raise Stop
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
-    yield
+
+    def call(function, *arguments):
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        return function(*arguments)
+
+    yield call
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
@@ -280,9 +284,10 @@ def test_a_signal_ends_mending_which_is_undone(stop_soon):
     graph = graph_of(np.full((0, 8), NONE, np.uint32), [])
     graph.begin(n)
     graph.entries = np.array([3], np.uint32)
+    pairs = pairs_of(rows_of("numbers", n, 2, 0))
     started = time.monotonic()
     with pytest.raises(Stop):
-        mend(graph, pairs_of(rows_of("numbers", n, 2, 0)), None)
+        stop_soon(mend, graph, pairs, None)
     assert time.monotonic() - started < 2
     assert graph.check() != []
     graph.truncate(0)
@@ -293,8 +298,9 @@ def test_a_signal_ends_healing_which_changes_nothing(stop_soon):
     n = 60_000
     places = np.random.default_rng(0).integers(0, n, (n, 16), dtype=np.uint32)
     graph, alive = graph_of(places, [0]), Bits(np.arange(n) % 2 > 0)
+    pairs = pairs_of(rows_of("numbers", n, 2, 0))
     started = time.monotonic()
     with pytest.raises(Stop):
-        heal(graph, pairs_of(rows_of("numbers", n, 2, 0)), alive, 1.0, 0, 1)
+        stop_soon(heal, graph, pairs, alive, 1.0, 0, 1)
     assert time.monotonic() - started < 2
     np.testing.assert_array_equal(places_of(graph), places)
