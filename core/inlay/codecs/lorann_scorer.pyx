@@ -144,8 +144,8 @@ cdef class LorannScorer(Scorer):
         return self.projected + i * self.stride
 
     cdef void project(self, size_t first, size_t n, const float* queries, int worker) noexcept nogil:
-        # t of up to eight queries, and their values. A query has two levels of 8 bits here: it comes as it is,
-        # and one large number would leave the others none.
+        # t of up to eight queries, and their values. A query has two levels of 8 bits here: it comes as it
+        # is, and one large number would leave the others none.
         cdef Ready* ready = self.ready(worker)
         cdef size_t dim = self.coarse.dim, lines = lines_of(8, dim), level, a, j
         cdef float* left
@@ -174,7 +174,8 @@ cdef class LorannScorer(Scorer):
                 self.squares[first + a] = <float>dot(queries + a * dim, queries + a * dim, dim)
 
     cdef inline void scan(
-        self, int bits, Ready* ready, RowParts rows, size_t n_blocks, size_t lines, float* out, size_t stride
+        self, int bits, Ready* ready, RowParts rows, size_t n_blocks, size_t lines, float* out,
+        size_t stride
     ) noexcept nogil:
         cdef LorannRows constants
         cdef LorannScan one = self.scan_one, eight = self.scan_eight
@@ -275,7 +276,8 @@ cdef class LorannScorer(Scorer):
             queries[a] = first + a
         self.turn_to(self.ready(worker), queries, n, 8, self.factor * self.coarse.scale)
         self.scan(
-            8, self.ready(worker), self.centres, blocks_of(self.n_lists), lines_of(8, self.size - 1), out, stride
+            8, self.ready(worker), self.centres, blocks_of(self.n_lists), lines_of(8, self.size - 1), out,
+            stride
         )
 
 

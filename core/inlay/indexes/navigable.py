@@ -303,7 +303,7 @@ class GraphIndex(NavigableIndex):
         """Return the options that a spec such as "HNSW32,LVQ8" stands for."""
         if re.fullmatch(r"HNSW\d+,(PQ|RVQ).*", spec):
             raise ValueError(
-                f"{spec!r}: a graph walks over rows as they are or in LVQ codes, which can be read one by one "
+                f"{spec!r}: a graph walks over rows as they are or in LVQ codes, which are read one by one "
                 'and compared with each other; codes in stages are for scans and lists, such as "IVF,RVQ8x8"'
             )
         parts = re.fullmatch(r"HNSW([1-9]\d{0,3})(?:,(Flat|LVQ\d(?:x\d)?))?", spec)

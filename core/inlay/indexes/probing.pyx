@@ -216,7 +216,7 @@ cdef size_t rows_in(Lists lists, size_t which, const uint64_t* allowed) noexcept
 def short_of(
     Lists lists not None, const int64_t[:, ::1] probes, Bits allowed, Py_ssize_t wanted
 ):
-    """Return whose lists hold fewer than `wanted` allowed rows together, bool (n_queries,); None if nobody's."""
+    """Return whose lists hold fewer than `wanted` allowed rows in all, bool (n_queries,); None if none do."""
     cdef Py_ssize_t query, rank, n = probes.shape[0], n_probes = probes.shape[1], total, n_short = 0
     cdef const uint64_t* words = &allowed.words[0] if allowed is not None else NULL
     cdef vector[int64_t] known

@@ -173,9 +173,7 @@ def scorer_of(queries, directions, centres, squared_l2):
     size = len(directions)
     models, codes = lorann.Models(size, 0, 4), lorann.LorannCodes(0, 4, squared_l2)
     models.resize(len(centres))
-    return LorannScorer(
-        squared_l2, queries, lorann.Coarse(directions, centres, squared_l2), models, codes, 1
-    )
+    return LorannScorer(squared_l2, queries, lorann.Coarse(directions, centres, squared_l2), models, codes, 1)
 
 
 def scores_of(queries, directions, centres, squared_l2):
