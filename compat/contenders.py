@@ -10,19 +10,28 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
-from typing import Any
+from itertools import product
+from typing import Any, Literal
 
 import numpy as np
 
 from compat.data import Floats, Ids, Metric
 
 Setting = dict[str, int]
+Settings = Callable[[int], list[Setting]]
+Kind = Literal["graph", "lists", "scan"]
+KINDS: dict[Kind, str] = {
+    "graph": "Graphs: links are followed",
+    "lists": "Lists: some clusters are read",
+    "scan": "Scans: every row is scored",
+}
 
 DISTRIBUTION = {"inlay": "inlay", "faiss": "faiss-cpu", "hnswlib": "hnswlib"}
 
@@ -96,23 +105,25 @@ class Inlay(Engine):
 class Faiss(Engine):
     """A faiss index made by its factory string; settings are the names of faiss's ``ParameterSpace``.
 
-    ``{m}`` in the factory string stands for the largest divisor of the dimensions up to their half; an
-    ``ef_construction`` of 0 leaves what faiss has.
+    ``{m}`` in the factory string stands for the largest divisor of the dimensions up to their half,
+    ``{lists}`` for as many as suit the rows; an ``ef_construction`` of 0 leaves what faiss has.
     """
 
     library = "faiss"
 
     def __init__(self, dim: int, metric: Metric, factory: str, ef_construction: int = 0) -> None:
         super().__init__(dim, metric, factory, ef_construction)
-        half = max(m for m in range(1, max(2, dim // 2 + 1)) if dim % m == 0)
-        kind = self.module.METRIC_L2 if metric == "l2" else self.module.METRIC_INNER_PRODUCT
-        self.index = self.module.index_factory(dim, factory.format(m=half), kind)
-        if ef_construction:
-            self._set("efConstruction", ef_construction)
+        self.factory, self.ef_construction = factory, ef_construction
 
     def build(self, rows: Floats, threads: int) -> None:
-        """Train, then add."""
+        """Make the index, train, then add."""
+        half = max(m for m in range(1, max(2, self.dim // 2 + 1)) if self.dim % m == 0)
+        described = self.factory.format(m=half, lists=n_lists(len(rows)))
+        kind = self.module.METRIC_L2 if self.metric == "l2" else self.module.METRIC_INNER_PRODUCT
         self.module.omp_set_num_threads(threads)
+        self.index = self.module.index_factory(self.dim, described, kind)
+        if self.ef_construction:
+            self._set("efConstruction", self.ef_construction)
         self.index.train(rows)
         self.index.add(rows)
 
@@ -166,19 +177,27 @@ class Hnswlib(Engine):
         return int(self.index.index_file_size())
 
 
+def n_lists(n: int) -> int:
+    """Return how many lists faiss gets: the power of two at or below 4 sqrt(n), which Inlay takes by itself.
+
+    A list has the 39 rows at least below which faiss warns.
+    """
+    return 1 << max(0, int(math.log2(min(4 * math.sqrt(n), max(1, n / 39)))))
+
+
 @dataclass(frozen=True)
 class Contender:
     """A name, how its engine is made, and its settings for a given k.
 
-    ``scans`` says that every search scores every row. Otherwise a graph is walked or some lists are read, and
-    the settings are the efforts of that, from the least to the most: a curve.
+    ``kind`` says what a search does: it follows a graph, reads some lists, or scores every row. The settings
+    are the efforts of that, from the least to the most.
     """
 
     name: str
+    kind: Kind
     engine: type[Engine]
     recipe: tuple[Any, ...]
-    settings: Callable[[int], list[Setting]]
-    scans: bool = True
+    settings: Settings
 
     def make(self, dim: int, metric: Metric) -> Engine:
         """Return an empty index; an ImportError when the library is missing."""
@@ -210,41 +229,58 @@ def at_least_k(name: str, values: Sequence[int], k: int) -> list[Setting]:
     return [{name: value} for value in sorted({max(k, value) for value in values})]
 
 
+def both(one: Settings, other: Settings, k: int) -> list[Setting]:
+    """Every setting of one effort with every one of another."""
+    return [first | second for first, second in product(one(k), other(k))]
+
+
 RERANK = partial(times_k, "rerank", (0, 1, 2, 5, 10, 20, 40))
 REFINE = partial(fixed, "k_factor_rf", (1, 2, 5, 10, 20, 40))
 WIDTHS = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400, 600)
 EF = partial(at_least_k, "ef", WIDTHS)
 EF_SEARCH = partial(at_least_k, "efSearch", WIDTHS)
-NPROBE = partial(fixed, "nprobe", (1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))
+PROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+NPROBE = partial(fixed, "nprobe", PROBES)
+# Codes of few bits in lists: how many lists, and how many candidates get a second look.
+NPROBE_RERANK = partial(both, NPROBE, partial(times_k, "rerank", (5, 20)))
+NPROBE_REFINE = partial(both, NPROBE, partial(fixed, "k_factor_rf", (5, 20)))
 EF_CONSTRUCTION = 200  # of every baseline's graph
 
 CONTENDERS: tuple[Contender, ...] = (
-    Contender("inlay-Flat", Inlay, ("Flat",), as_it_is),
-    Contender("inlay-LVQ4", Inlay, ("LVQ4",), RERANK),
-    Contender("inlay-LVQ8", Inlay, ("LVQ8",), RERANK),
-    Contender("inlay-LVQ4x4", Inlay, ("LVQ4x4",), RERANK),
-    Contender("inlay-LVQ4x8", Inlay, ("LVQ4x8",), RERANK),
-    Contender("inlay-LVQ8x8", Inlay, ("LVQ8x8",), RERANK),
-    Contender("inlay-PQ48+f32", Inlay, ("PQ48", "float32"), RERANK),
-    Contender("inlay-PQ96x4fs+f32", Inlay, ("PQ96x4fs", "float32"), RERANK),
-    Contender("inlay-RVQ8x8+f32", Inlay, ("RVQ8x8", "float32"), RERANK),
-    Contender("inlay-IVF256,LVQ8", Inlay, ("IVF256,LVQ8",), NPROBE, scans=False),
-    Contender("inlay-IVF256,LVQ4x8", Inlay, ("IVF256,LVQ4x8",), NPROBE, scans=False),
-    Contender("inlay-LoRANN", Inlay, ("LoRANN",), NPROBE, scans=False),
-    Contender("inlay-HNSW32", Inlay, ("HNSW32",), EF, scans=False),
-    Contender("inlay-HNSW32,LVQ8", Inlay, ("HNSW32,LVQ8",), EF, scans=False),
-    Contender("inlay-HNSW32,LVQ4x8", Inlay, ("HNSW32,LVQ4x8",), EF, scans=False),
-    Contender("inlay-QuIVer32", Inlay, ("QuIVer32",), EF, scans=False),
-    Contender("inlay-SymQG32", Inlay, ("SymQG32",), EF, scans=False),
-    Contender("faiss-Flat", Faiss, ("Flat",), as_it_is),
-    Contender("faiss-SQ4", Faiss, ("SQ4",), as_it_is),
-    Contender("faiss-SQ8", Faiss, ("SQ8",), as_it_is),
-    Contender("faiss-SQ4+SQ8", Faiss, ("SQ4,Refine(SQ8)",), REFINE),
-    Contender("faiss-PQfs+SQ8", Faiss, ("PQ{m}x4fs,Refine(SQ8)",), REFINE),
-    Contender("faiss-IVF256,SQ8", Faiss, ("IVF256,SQ8",), NPROBE, scans=False),
-    Contender("faiss-HNSW32", Faiss, ("HNSW32", EF_CONSTRUCTION), EF_SEARCH, scans=False),
-    Contender("faiss-HNSW32,SQ8", Faiss, ("HNSW32,SQ8", EF_CONSTRUCTION), EF_SEARCH, scans=False),
-    Contender("hnswlib-M16", Hnswlib, (16, EF_CONSTRUCTION), EF, scans=False),
+    Contender("inlay-HNSW32", "graph", Inlay, ("HNSW32",), EF),
+    Contender("inlay-HNSW32,LVQ8", "graph", Inlay, ("HNSW32,LVQ8",), EF),
+    Contender("inlay-HNSW32,LVQ4x8", "graph", Inlay, ("HNSW32,LVQ4x8",), EF),
+    Contender("inlay-QuIVer32", "graph", Inlay, ("QuIVer32",), EF),
+    Contender("inlay-SymQG32", "graph", Inlay, ("SymQG32",), EF),
+    Contender("faiss-HNSW32", "graph", Faiss, ("HNSW32", EF_CONSTRUCTION), EF_SEARCH),
+    Contender("faiss-HNSW32,SQ8", "graph", Faiss, ("HNSW32,SQ8", EF_CONSTRUCTION), EF_SEARCH),
+    Contender("hnswlib-M16", "graph", Hnswlib, (16, EF_CONSTRUCTION), EF),
+    Contender("inlay-LoRANN", "lists", Inlay, ("LoRANN",), NPROBE),
+    Contender("inlay-IVF,Flat", "lists", Inlay, ("IVF,Flat",), NPROBE),
+    Contender("inlay-IVF,LVQ8", "lists", Inlay, ("IVF,LVQ8",), NPROBE),
+    Contender("inlay-IVF,LVQ4x8", "lists", Inlay, ("IVF,LVQ4x8",), NPROBE),
+    Contender("inlay-IVF,PQ96x4fs+lvq8", "lists", Inlay, ("IVF,PQ96x4fs", "lvq8"), NPROBE_RERANK),
+    Contender("inlay-IVF,RVQ8x8+lvq8", "lists", Inlay, ("IVF,RVQ8x8", "lvq8"), NPROBE_RERANK),
+    Contender("faiss-IVF,SQ8", "lists", Faiss, ("IVF{lists},SQ8",), NPROBE),
+    Contender("faiss-IVF,PQfs+SQ8", "lists", Faiss, ("IVF{lists},PQ{m}x4fs,Refine(SQ8)",), NPROBE_REFINE),
+    Contender("faiss-IVF,RaBitQfs+SQ8", "lists", Faiss, ("IVF{lists},RaBitQfs,Refine(SQ8)",), NPROBE_REFINE),
+    Contender("inlay-Flat", "scan", Inlay, ("Flat",), as_it_is),
+    Contender("inlay-LVQ4", "scan", Inlay, ("LVQ4",), as_it_is),
+    Contender("inlay-LVQ8", "scan", Inlay, ("LVQ8",), RERANK),
+    Contender("inlay-LVQ4x4", "scan", Inlay, ("LVQ4x4",), RERANK),
+    Contender("inlay-LVQ4x8", "scan", Inlay, ("LVQ4x8",), RERANK),
+    Contender("inlay-LVQ8x4", "scan", Inlay, ("LVQ8x4",), RERANK),
+    Contender("inlay-LVQ8x8", "scan", Inlay, ("LVQ8x8",), RERANK),
+    Contender("inlay-PQ48+lvq8", "scan", Inlay, ("PQ48", "lvq8"), RERANK),
+    Contender("inlay-PQ96x4fs+lvq8", "scan", Inlay, ("PQ96x4fs", "lvq8"), RERANK),
+    Contender("inlay-RVQ8x8+lvq8", "scan", Inlay, ("RVQ8x8", "lvq8"), RERANK),
+    Contender("faiss-Flat", "scan", Faiss, ("Flat",), as_it_is),
+    Contender("faiss-SQ4", "scan", Faiss, ("SQ4",), as_it_is),
+    Contender("faiss-SQ8", "scan", Faiss, ("SQ8",), as_it_is),
+    Contender("faiss-SQ4+SQ8", "scan", Faiss, ("SQ4,Refine(SQ8)",), REFINE),
+    Contender("faiss-PQfs+SQ8", "scan", Faiss, ("PQ{m}x4fs,Refine(SQ8)",), REFINE),
+    Contender("faiss-RaBitQfs+SQ8", "scan", Faiss, ("RaBitQfs,Refine(SQ8)",), REFINE),
+    Contender("faiss-RQ8x8+SQ8", "scan", Faiss, ("RQ8x8,Refine(SQ8)",), REFINE),
 )
 
 

@@ -1,76 +1,164 @@
-"""Recall against throughput, drawn: one picture for every data set and way of asking.
+"""Recall against throughput, as it is drawn: which panels there are, what stands in each, and how it looks.
 
-A mark is a setting. Whoever walks a graph has a line as well: the envelope on which speeds are matched.
-Inlay's marks are filled, those of the baselines hollow and their lines dashed. The recall axis is stretched
-towards 1, where the settings lie that people use: from 0.8 to 0.9 takes as much room as from 0.98 to 0.99.
+A picture is one way of asking one data set, and has a panel for each kind of search. A mark is a setting;
+whoever has several has a line as well, the envelope on which speeds are matched. Inlay's colours are cool,
+its marks filled and its lines whole; those of the baselines are warm, hollow and dashed. Two broad bands, the
+best of Inlay and the best of all others at every recall, say at a glance who leads. The recall axis is
+stretched towards 1, where the settings lie that people use: from 0.8 to 0.9 takes as much room as from 0.98
+to 0.99.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from compat.contenders import KINDS, Kind
 from compat.figures import Figure
 from compat.matched import Point, at_recall, envelope
 
-NEEDED = "curves are drawn by matplotlib: pip install 'inlay[compat]'"
-
-# Okabe and Ito's colours, which colour-blind eyes tell apart too, without the yellow that white swallows.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#882255")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")  # with eight colours: 88 pairs
+# Cool and warm of about one lightness, on white and on black; the marks tell apart what colours do not.
+COOL = (
+    "#0b72d8",
+    "#0f9d8a",
+    "#7a52d6",
+    "#2a9d3f",
+    "#28a3d9",
+    "#a044c4",
+    "#5c7cfa",
+    "#0b8043",
+    "#6d86a8",
+    "#3949ab",
+)
+WARM = ("#e8590c", "#d6336c", "#c08a00", "#b3471d", "#f06595", "#e03131", "#9c6b30")
+MARKS = (
+    "circle",
+    "square",
+    "triangle",
+    "diamond",
+    "inverted",
+    "plus",
+    "cross",
+    "left",
+    "right",
+    "bar",
+    "dash",
+)
 
 SHOWN_FROM = 0.8  # less recall than this is shown for those only that reach no more
 TICKS = (0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 1)
 BEYOND = 0.001  # what the stretched axis still has to show beyond 1: few runs can tell less apart
-RANKED_AT = 0.95  # the legend's order: who is fastest at this recall stands at the top
+RANKED_AT = 0.95  # the order of names: who is fastest at this recall stands first
 
 Floats64 = npt.NDArray[np.float64]
 
 
-def can_draw() -> bool:
-    """Return whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
+@dataclass(frozen=True)
+class Look:
+    """The colour of a contender, the name of its mark, and whether it is a baseline."""
+
+    colour: str
+    mark: str
+    baseline: bool
 
 
-def draw(figures: Sequence[Figure], folder: Path) -> list[Path]:
-    """Draw one PNG for every data set and way of asking, and return where they are.
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """A contender at one way of asking: its figures by rising recall, and the corners of its envelope."""
 
-    Parameters
-    ----------
-    figures : sequence of Figure
-        At least one. A contender looks the same in all pictures.
-    folder : Path
-        Made when it is not there; files of the same names are replaced.
+    figures: tuple[Figure, ...]
 
-    Raises
-    ------
-    ImportError
-        Without matplotlib.
-    ValueError
-        Without figures.
-    """
-    if not can_draw():
-        raise ImportError(NEEDED)
-    if not figures:
-        raise ValueError("there is nothing to draw; measure something first")
-    folder.mkdir(parents=True, exist_ok=True)
-    looks = _looks(figures)
-    made: list[Path] = []
-    for _, group in groupby(sorted(figures, key=_picture), key=_picture):
-        cell = list(group)
-        path = folder / _file_name(cell[0])
-        if path in made:  # two data sets of one name
-            path = path.with_stem(f"{path.stem}-{cell[0].fingerprint}")
-        _draw_one(cell, looks, path)
-        made.append(path)
+    @property
+    def first(self) -> Figure:
+        """Any figure, for what all have in common."""
+        return self.figures[0]
+
+    @property
+    def points(self) -> list[Point]:
+        """Recall and queries per second of every setting."""
+        return [(figure.recall, figure.qps) for figure in self.figures]
+
+    @property
+    def corners(self) -> list[Point]:
+        """The line that is drawn."""
+        return envelope(self.points)
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Order by speed at the recall of names, and then by how near the others come to it."""
+        return -(at_recall(self.points, RANKED_AT) or 0), -self.points[-1][0]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One data set and way of asking: its curves, the fastest first."""
+
+    curves: tuple[Curve, ...]
+
+    @property
+    def first(self) -> Figure:
+        """Any figure, for what all have in common."""
+        return self.curves[0].first
+
+    @property
+    def panels(self) -> list[tuple[Kind, list[Curve]]]:
+        """The curves of every kind of search that there is."""
+        kinds = {kind: [curve for curve in self.curves if curve.first.kind == kind] for kind in KINDS}
+        return [(kind, curves) for kind, curves in kinds.items() if curves]
+
+    @property
+    def least_recall(self) -> float:
+        """Where the recall axis begins: whoever reaches little recall is seen too."""
+        return min(SHOWN_FROM, *(curve.points[-1][0] for curve in self.curves))
+
+    @property
+    def speeds(self) -> tuple[float, float]:
+        """The slowest and the fastest of what is shown."""
+        least = self.least_recall
+        shown = [qps for curve in self.curves for recall, qps in curve.points if recall >= least]
+        return min(shown), max(shown)
+
+
+def pictures(figures: Iterable[Figure]) -> list[Picture]:
+    """Return the pictures of all data sets and ways of asking, in that order."""
+
+    def asked(figure: Figure) -> tuple[object, ...]:
+        return (*figure.subject, *figure.way)
+
+    made = []
+    for _, group in groupby(sorted(figures, key=asked), key=asked):
+        by_name: dict[str, list[Figure]] = {}
+        for figure in group:
+            by_name.setdefault(figure.contender, []).append(figure)
+        curves = (
+            Curve(tuple(sorted(own, key=lambda figure: (figure.recall, figure.qps))))
+            for own in by_name.values()
+        )
+        made.append(Picture(tuple(sorted(curves, key=lambda curve: curve.rank))))
     return made
+
+
+def looks(figures: Iterable[Figure]) -> dict[str, Look]:
+    """Return how each contender is drawn, everywhere: no two of one kind look the same."""
+    made: dict[str, Look] = {}
+    seen: dict[tuple[Kind, bool], int] = {}
+    for figure in figures:
+        if figure.contender not in made:
+            number = seen.get((figure.kind, figure.baseline), 0)
+            seen[figure.kind, figure.baseline] = number + 1
+            colours = WARM if figure.baseline else COOL
+            colour, mark = colours[number % len(colours)], MARKS[number % len(MARKS)]
+            made[figure.contender] = Look(colour, mark, figure.baseline)
+    return made
+
+
+def lead(curves: Sequence[Curve], *, baseline: bool) -> list[Point]:
+    """Return the envelope of all of Inlay's curves, or of all baselines'."""
+    return envelope(point for curve in curves if curve.first.baseline == baseline for point in curve.points)
 
 
 def stretched(recall: npt.ArrayLike) -> Floats64:
@@ -82,73 +170,3 @@ def stretched(recall: npt.ArrayLike) -> Floats64:
 def unstretched(place: npt.ArrayLike) -> Floats64:
     """Return the recall at a place on the axis."""
     return 1 + BEYOND - 10.0 ** -np.asarray(place, np.float64)
-
-
-def _picture(figure: Figure) -> tuple[object, ...]:
-    return (*figure.subject, *figure.way)
-
-
-def _file_name(figure: Figure) -> str:
-    asked = "single" if figure.mode == "single" else f"batch{figure.batch}"
-    name = f"{figure.data}-{figure.metric}-top{figure.k}-{asked}-{figure.threads}t.png"
-    return re.sub(r"[^\w.]+", "-", name)
-
-
-def _looks(figures: Sequence[Figure]) -> dict[str, dict[str, Any]]:
-    """Return how each contender is drawn: no two lines, and no two kinds of points, look the same."""
-    looks: dict[str, dict[str, Any]] = {}
-    seen: dict[tuple[bool, bool], int] = {}
-    for figure in figures:
-        if figure.contender in looks:
-            continue
-        kind = figure.scans, figure.baseline
-        number = seen.get(kind, 0)
-        seen[kind] = number + 1
-        colour = COLOURS[number % len(COLOURS)]
-        looks[figure.contender] = {
-            "color": colour,
-            "marker": MARKERS[number % len(MARKERS)],
-            "markerfacecolor": "white" if figure.baseline else colour,
-            "linestyle": "" if figure.scans else "--" if figure.baseline else "-",
-            "markersize": 7 if figure.scans else 5,
-        }
-    return looks
-
-
-def _draw_one(cell: Sequence[Figure], looks: dict[str, dict[str, Any]], path: Path) -> None:
-    from matplotlib.figure import Figure as Canvas
-    from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
-
-    first = cell[0]
-    curves = {
-        name: sorted((figure.recall, figure.qps) for figure in cell if figure.contender == name)
-        for name in dict.fromkeys(figure.contender for figure in cell)
-    }
-    left = min(SHOWN_FROM, *(points[-1][0] for points in curves.values()))
-    canvas = Canvas(figsize=(10, 6), layout="constrained")
-    axes = canvas.add_subplot()
-    axes.set_xscale("function", functions=(stretched, unstretched))
-    axes.set_yscale("log")
-    for name in sorted(curves, key=lambda name: _rank(curves[name])):
-        axes.plot(*zip(*curves[name], strict=True), **looks[name] | {"linestyle": ""})
-        axes.plot(*zip(*envelope(curves[name]), strict=True), label=name, linewidth=1.5, **looks[name])
-    shown = [qps for points in curves.values() for recall, qps in points if recall >= left]
-    axes.set_ylim(min(shown) / 1.4, max(shown) * 1.4)
-    axes.set_xlim(float(unstretched(stretched(left) - 0.05)), 1 + BEYOND / 4)
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if tick >= left]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda recall, _: f"{recall:g}")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(lambda qps, _: f"{qps:,g}")
-    axes.grid(visible=True, alpha=0.3)
-    axes.set_xlabel(f"recall@{first.k}, stretched towards 1")
-    axes.set_ylabel("queries per second")
-    axes.set_title(f"{first.subject_text}\n{first.way_text}; {first.machine}", fontsize=11)
-    canvas.legend(loc="outside right upper", fontsize=9, frameon=False, title=f"fastest at {RANKED_AT} first")
-    canvas.savefig(path, dpi=130)
-
-
-def _rank(points: Sequence[Point]) -> tuple[float, float]:
-    """Order by speed at the recall of the legend, and then by how near the others come to it."""
-    return -(at_recall(points, RANKED_AT) or 0), -points[-1][0]

@@ -22,6 +22,13 @@ Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
 METRICS: tuple[Metric, ...] = ("l2", "ip", "cosine")
+HDF5 = (".hdf5", ".h5")
+DISTANCES: dict[str, Metric] = {
+    "euclidean": "l2",
+    "angular": "cosine",
+    "dot": "ip",
+    "ip": "ip",
+}  # in such files
 KINDS = ("float16", "float32", "float64", "uint8", "int8")
 
 BLOCK_BYTES = 32 << 20  # of float64 work at a time: small beside any data set worth measuring
@@ -62,12 +69,13 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Source:
-    """Arrays as they were found: any accepted dtype, perhaps still on disk, perhaps without answers."""
+    """Arrays as found: any accepted dtype, perhaps still on disk, perhaps without answers or metric."""
 
     name: str
     base: npt.NDArray[Any]
     queries: npt.NDArray[Any]
     truth: npt.NDArray[Any] | None = None
+    metric: Metric | None = None
 
 
 def row_blocks(rows: npt.NDArray[Any], bytes_per_value: int = 8) -> Iterator[npt.NDArray[Any]]:
@@ -81,16 +89,22 @@ def row_blocks(rows: npt.NDArray[Any], bytes_per_value: int = 8) -> Iterator[npt
 
 
 def from_files(base: Path, queries: Path | None, truth: Path | None) -> Source:
-    """Open ``.npy`` files, or one ``.npz`` that holds ``base``, ``query`` and perhaps ``gt``.
+    """Open ``.npy`` files, or one file that holds it all.
+
+    That is a ``.npz`` of ``base``, ``query`` and perhaps ``gt``, or a ``.hdf5`` of ann-benchmarks.
 
     Raises
     ------
     ValueError
-        When a ``.npz`` lacks an array or is not given alone, or a ``.npy`` base comes without queries.
+        When such a file lacks an array or is not given alone, or a ``.npy`` base comes without queries.
+    ImportError
+        For a ``.hdf5`` without h5py.
     """
+    if base.suffix in (".npz", *HDF5) and (queries is not None or truth is not None):
+        raise ValueError(f"{base} brings its own queries and answers; leave out --queries and --truth")
+    if base.suffix in HDF5:
+        return _from_hdf5(base)
     if base.suffix == ".npz":
-        if queries is not None or truth is not None:
-            raise ValueError(f"{base} brings its own queries and answers; leave out --queries and --truth")
         with np.load(base, allow_pickle=False) as packed:
             missing = [key for key in ("base", "query") if key not in packed]
             if missing:
@@ -101,14 +115,35 @@ def from_files(base: Path, queries: Path | None, truth: Path | None) -> Source:
     return Source(base.stem, _open(base), _open(queries), None if truth is None else _open(truth))
 
 
+def _from_hdf5(path: Path) -> Source:
+    """Read the layout of ann-benchmarks: ``train``, ``test``, perhaps ``neighbors``, a named ``distance``."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError(f"{path.name} is read by h5py: pip install 'inlay[compat]'") from error
+    with h5py.File(path, "r") as file:
+        missing = [name for name in ("train", "test") if name not in file]
+        if missing:
+            raise ValueError(
+                f"{path} holds {sorted(file)}; it needs 'train' and 'test', as ann-benchmarks has"
+            )
+        distance = file.attrs.get("distance")
+        if distance is not None and distance not in DISTANCES:
+            raise ValueError(f"{path} is for the distance {distance!r}; there are {', '.join(DISTANCES)}")
+        truth = file["neighbors"][:] if "neighbors" in file else None
+        return Source(path.stem, file["train"][:], file["test"][:], truth, DISTANCES.get(distance))
+
+
 def from_folder(folder: Path, name: str) -> Source:
-    """Open ``name.npz``, or ``name_base.npy`` and ``name_query.npy`` (and perhaps ``name_gt.npy``)."""
-    packed = folder / f"{name}.npz"
-    if packed.exists():
-        return from_files(packed, None, None)
+    """Open ``name.npz`` or ``.hdf5``, or ``name_base.npy``, ``name_query.npy`` (perhaps ``name_gt.npy``)."""
+    for packed in (folder / f"{name}{ending}" for ending in (".npz", *HDF5)):
+        if packed.exists():
+            return from_files(packed, None, None)
     base, queries, truth = (folder / f"{name}_{part}.npy" for part in ("base", "query", "gt"))
     if not base.exists():
-        raise ValueError(f"{folder} has neither {packed.name} nor {base.name}; is --name spelled right?")
+        raise ValueError(
+            f"{folder} has neither {name}.npz or .hdf5 nor {base.name}; is --name spelled right?"
+        )
     source = from_files(base, queries, truth if truth.exists() else None)
     return Source(name, source.base, source.queries, source.truth)
 

@@ -1,7 +1,8 @@
-"""One measured setting is one ``Figure`` and one line of JSON; a file of such lines can be continued.
+"""A ``Figure`` is what was measured of one setting, a line of JSON; a file of such lines can be continued.
 
 A line says everything that is needed to compare it: the data, the contender and its version, the setting, how
-it was asked, the machine and the run. Two lines with the same ``key`` answer the same question.
+it was asked, the machine and the run. Every round is written as soon as it is over; lines with the same
+``key`` are rounds of one question, and are read as one figure.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from compat.contenders import Kind
 
 Mode = Literal["single", "batch"]
 MODES: tuple[Mode, ...] = ("single", "batch")
@@ -28,8 +31,8 @@ class Figure:
         The data set: name, checksum, rows, dimensions, metric, number of queries.
     k : int
         Neighbours asked for.
-    contender, baseline, scans, library, version
-        Who; ``baseline`` is False for Inlay, ``scans`` for whoever walks a graph.
+    contender, baseline, kind, library, version
+        Who; ``baseline`` is False for Inlay, ``kind`` one of `compat.contenders.KINDS`.
     setting : dict
         Search parameters of the contender, by name.
     mode, batch, threads
@@ -55,7 +58,7 @@ class Figure:
     k: int
     contender: str
     baseline: bool
-    scans: bool
+    kind: Kind
     library: str
     version: str
     setting: dict[str, int]
@@ -121,6 +124,19 @@ def question(
     return fingerprint, k, contender, tuple(sorted(setting.items())), mode, batch, threads
 
 
+def together(rounds: Iterable[Figure]) -> dict[Key, Figure]:
+    """Return figures by their keys, rounds of one question as one: that of the best, with all rounds."""
+    made: dict[Key, Figure] = {}
+    for one in rounds:
+        other = made.get(one.key)
+        if other is None:
+            made[one.key] = one
+        else:
+            best = max(other, one, key=lambda figure: figure.qps)
+            made[one.key] = replace(best, qps_rounds=other.qps_rounds + one.qps_rounds)
+    return made
+
+
 def read(path: Path) -> list[Figure]:
     """Return the figures in a file, none when there is no such file.
 
@@ -148,7 +164,7 @@ def read(path: Path) -> list[Figure]:
         if not isinstance(found, dict) or set(found) != names:
             raise ValueError(f"{path}, line {number} is not a figure of compat.run; give another --out")
         figures.append(Figure(**found))
-    return figures
+    return list(together(figures).values())
 
 
 def append(path: Path, figures: Iterable[Figure]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 import inlay
 from compat import data as sets
 from compat.data import METRICS, DataSet, Metric, recall
-from compat.report import share, table
+from compat.tables import share, table
 
 FILE = Path(__file__).with_name("floors.toml")
 SCANS = ("LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x8")

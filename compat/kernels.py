@@ -23,7 +23,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from compat.figures import machine
-from compat.report import table
+from compat.tables import table
 
 CACHE_BYTES = 512 << 10  # half of the second-level cache of a server core of today
 MEMORY_BYTES = 192 << 20  # several times a third-level cache

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from compat.contenders import CONTENDERS, Contender, Engine, present, select
 from compat.data import Floats, clustered
 from compat.figures import machine
-from compat.report import table
+from compat.tables import table
 
 WHO = ("inlay-Flat", "inlay-LVQ8", "inlay-LVQ4x8", "faiss-Flat", "faiss-SQ8")
 K = 10

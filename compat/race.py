@@ -1,7 +1,8 @@
-"""The race: contenders take turns, round after round, until every open setting has its figure.
+"""The race: contenders take turns, round after round, until every setting has had its rounds.
 
 A way of asking is a number of threads and a number of queries per call. For each of them all contenders run
 in turn, and then again, so that a slow second of the machine hits them alike; a setting's best round counts.
+Every round is kept at once: a race that was stopped goes on where it was, with whoever has rounds to go.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from compat import data as sets
 from compat.contenders import Contender, Setting, version
 from compat.data import DataSet
-from compat.figures import Figure, Key, Mode, append, machine, question, read
+from compat.figures import Figure, Mode, append, machine, question, read, together
 from compat.worker import Build, Pass, Worker, WorkerError
 
 Cell = tuple[int, Mode, int]  # a way of asking: threads, mode, queries per call
@@ -72,8 +73,6 @@ class Race:
 
     Attributes
     ----------
-    figures : list of Figure
-        Those of this data and k, earlier ones included.
     failures : list of str
         What went wrong, one message per contender that had to be dropped.
     """
@@ -83,23 +82,31 @@ class Race:
         self.fingerprint = data.fingerprint()
         self.run, self.machine = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), machine()
         earlier = [] if out is None else read(out)
-        self.figures = [f for f in earlier if (f.fingerprint, f.k) == (self.fingerprint, plan.k)]
-        self._done: set[Key] = {figure.key for figure in self.figures}
+        self._found = together(f for f in earlier if (f.fingerprint, f.k) == (self.fingerprint, plan.k))
         self.failures: list[str] = []
 
-    def open_settings(self, contender: Contender, cell: Cell) -> list[Setting]:
-        """Return the settings of a contender that this way of asking still lacks."""
+    @property
+    def figures(self) -> list[Figure]:
+        """What was found, earlier runs included."""
+        return list(self._found.values())
+
+    def open_settings(self, contender: Contender, cell: Cell, turn: int) -> list[Setting]:
+        """Return the settings of a contender that have not had this turn at this way of asking."""
         threads, mode, batch = cell
 
-        def key(setting: Setting) -> Key:
-            return question(self.fingerprint, self.plan.k, contender.name, setting, mode, batch, threads)
+        def rounds(setting: Setting) -> int:
+            key = question(self.fingerprint, self.plan.k, contender.name, setting, mode, batch, threads)
+            return len(self._found[key].qps_rounds) if key in self._found else 0
 
-        return [setting for setting in self.plan.settings(contender) if key(setting) not in self._done]
+        return [setting for setting in self.plan.settings(contender) if rounds(setting) <= turn]
 
     def steps(self, contender: Contender) -> int:
         """Return how many requests a contender will be sent: a build, and rounds of passes."""
-        passes = sum(len(self.open_settings(contender, cell)) for cell in self.plan.cells())
-        return 1 + passes * self.plan.rounds if passes else 0
+        turns = range(self.plan.rounds)
+        passes = sum(
+            len(self.open_settings(contender, cell, turn)) for cell in self.plan.cells() for turn in turns
+        )
+        return 1 + passes if passes else 0
 
     def measure(self, team: Sequence[Contender], bar: tqdm[None]) -> None:
         """Build the contenders of a team and let them take turns until nothing is open."""
@@ -121,12 +128,8 @@ class Race:
                 entries = self._measure_cell(entries, cell, bar)
 
     def _measure_cell(self, entries: list[Entry], cell: Cell, bar: tqdm[None]) -> list[Entry]:
-        """Run all rounds of one way of asking, keep its figures, and return who is still standing."""
+        """Run all rounds of one way of asking and return who is still standing."""
         threads, mode, batch = cell
-        passes: dict[str, list[tuple[Setting, list[Pass]]]] = {
-            entry.contender.name: [(setting, []) for setting in self.open_settings(entry.contender, cell)]
-            for entry in entries
-        }
         for turn in range(self.plan.rounds):
             # Every other round runs backwards, so that nobody always follows the same neighbour.
             for entry in entries[:: 1 if turn % 2 == 0 else -1]:
@@ -134,20 +137,14 @@ class Race:
                     f"{mode}, {threads} thread(s), round {turn + 1}, {entry.contender.name}", refresh=False
                 )
                 try:
-                    for setting, taken in passes[entry.contender.name]:
+                    for setting in self.open_settings(entry.contender, cell, turn):
                         self._learn_recall(entry, setting, threads)
-                        taken.append(entry.worker.rate(setting, threads, batch, self.plan.seconds))
+                        taken = entry.worker.rate(setting, threads, batch, self.plan.seconds)
+                        self._keep(self._figure(entry, setting, cell, taken))
                         bar.update()
                 except (WorkerError, ValueError) as error:  # a ValueError: ids that no row has
                     self.failures.append(f"{entry.contender.name}: {error}")
                     entries = [other for other in entries if other is not entry]
-        self._keep(
-            [
-                self._figure(entry, setting, cell, taken)
-                for entry in entries
-                for setting, taken in passes[entry.contender.name]
-            ]
-        )
         return entries
 
     def _learn_recall(self, entry: Entry, setting: Setting, threads: int) -> None:
@@ -155,9 +152,8 @@ class Race:
             found = entry.worker.answer(setting, threads)
             entry.recalls[str(setting)] = sets.recall(self.data, found, self.plan.k)
 
-    def _figure(self, entry: Entry, setting: Setting, cell: Cell, taken: list[Pass]) -> Figure:
+    def _figure(self, entry: Entry, setting: Setting, cell: Cell, taken: Pass) -> Figure:
         threads, mode, batch = cell
-        best = max(taken, key=lambda one: one.qps)
         library = entry.contender.engine.library
         return Figure(
             data=self.data.name,
@@ -169,7 +165,7 @@ class Race:
             k=self.plan.k,
             contender=entry.contender.name,
             baseline=entry.contender.is_baseline,
-            scans=entry.contender.scans,
+            kind=entry.contender.kind,
             library=library,
             version=version(library),
             setting=setting,
@@ -177,9 +173,9 @@ class Race:
             batch=batch,
             threads=threads,
             recall=entry.recalls[str(setting)],
-            qps=best.qps,
-            qps_rounds=[one.qps for one in taken],
-            cores=best.cores,
+            qps=taken.qps,
+            qps_rounds=[taken.qps],
+            cores=taken.cores,
             build_seconds=entry.build.seconds,
             build_threads=entry.build.threads,
             bytes_said=entry.build.bytes_said,
@@ -190,8 +186,8 @@ class Race:
             run=self.run,
         )
 
-    def _keep(self, found: list[Figure]) -> None:
-        self.figures += found
-        self._done |= {figure.key for figure in found}
+    def _keep(self, one: Figure) -> None:
+        earlier = self._found.get(one.key)
+        self._found |= together([one] if earlier is None else [earlier, one])
         if self.out is not None:
-            append(self.out, found)
+            append(self.out, [one])

@@ -1,6 +1,6 @@
-"""Tables of measured figures in Markdown: what building cost, every setting, and speed at matched recall.
+"""What was measured, in words: Markdown tables, the page, and the pictures.
 
-    python -m compat.report figures.jsonl [more.jsonl ...] [--at 0.9 0.95] [--curves DIR]
+    python -m compat.report comparison/figures.jsonl [more.jsonl ...] [--at 0.9 0.95] [--out DIR]
 
 Every row is printed, whoever wins. Speeds are compared at the same recall, as ``compat.matched`` reads them.
 """
@@ -8,42 +8,32 @@ Every row is printed, whoever wins. Speeds are compared at the same recall, as `
 from __future__ import annotations
 
 import argparse
-import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 
-from compat.curves import NEEDED, can_draw, draw
-from compat.figures import Figure, read
+from compat.drawing import can_draw, draw
+from compat.figures import Figure, read, together
 from compat.matched import TARGETS, Point, at_recall
+from compat.page import page
+from compat.tables import amount, share, speed, table
+
+PAGE = "report.html"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], n_names: int = 1) -> str:
-    """Lay out a Markdown table: ``n_names`` columns to the left, the numbers after them to the right."""
-    lines = [list(head), *(list(row) for row in rows)]
-    widths = [max(2, *(len(line[column]) for line in lines)) for column in range(len(head))]
-    sides = [str.ljust if column < n_names else str.rjust for column in range(len(head))]
-    rule = [
-        "-" * width if column < n_names else "-" * (width - 1) + ":" for column, width in enumerate(widths)
-    ]
-    return "\n".join(
-        "| "
-        + " | ".join(side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True))
-        + " |"
-        for line in (lines[0], rule, *lines[1:])
+def write(figures: Sequence[Figure], targets: Sequence[float], folder: Path) -> list[Path]:
+    """Write the page and the pictures into a folder and return where they are; no matplotlib, no pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PAGE).write_text(page(figures, targets))
+    if can_draw():
+        return [folder / PAGE, *draw(figures, folder)]
+    print(
+        "matplotlib is not installed, which leaves out the pictures: pip install 'inlay[compat]'",
+        file=sys.stderr,
     )
-
-
-def speed(qps: float) -> str:
-    """Three digits are as much as a timing on a shared machine can carry."""
-    return f"{qps:,.0f}" if qps >= 100 else f"{qps:.3g}"
-
-
-def share(recall: float) -> str:
-    """Four digits, cut and not rounded: 1.0000 means that nothing was missed."""
-    return f"{math.floor(recall * 10_000 + 1e-6) / 10_000:.4f}"
+    return [folder / PAGE]
 
 
 def report(figures: Sequence[Figure], targets: Sequence[float] = TARGETS) -> str:
@@ -63,10 +53,6 @@ def report(figures: Sequence[Figure], targets: Sequence[float] = TARGETS) -> str
     return "\n\n".join(sections)
 
 
-def _bytes(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
 def _builds(figures: Sequence[Figure]) -> str:
     latest = {figure.contender: figure for figure in figures}
     rows = [
@@ -75,7 +61,7 @@ def _builds(figures: Sequence[Figure]) -> str:
             f"{figure.library} {figure.version}",
             f"{figure.build_seconds:.2f}",
             str(figure.build_threads),
-            *map(_bytes, (figure.bytes_said, figure.bytes_grown, figure.bytes_peak)),
+            *map(amount, (figure.bytes_said, figure.bytes_grown, figure.bytes_peak)),
         )
         for figure in latest.values()
     ]
@@ -114,7 +100,7 @@ def _matched(figures: Sequence[Figure], targets: Sequence[float]) -> str:
             *(_against(value, top) for value, top in zip(values, best, strict=True)),
             share(max(recall for recall, _ in curves[name])),
             f"{latest[name].build_seconds:.2f}",
-            *map(_bytes, (latest[name].bytes_hot, latest[name].bytes_cold, latest[name].bytes_grown)),
+            *map(amount, (latest[name].bytes_hot, latest[name].bytes_cold, latest[name].bytes_grown)),
         )
         for name, values in speeds.items()
     ]
@@ -142,17 +128,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--at", nargs="+", type=float, default=list(TARGETS), metavar="R", help="recalls to match"
     )
-    parser.add_argument("--curves", type=Path, metavar="DIR", help="also draw the curves, PNG files")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also write the page and the pictures there")
     given = parser.parse_args(arguments)
     missing = [str(path) for path in given.files if not path.exists()]
     if missing:
         parser.error(f"no such file: {', '.join(missing)}")
-    if given.curves is not None and not can_draw():
-        parser.error(NEEDED)
-    figures = [figure for path in given.files for figure in read(path)]
+    figures = list(together(figure for path in given.files for figure in read(path)).values())
     print(report(figures, given.at))
-    if given.curves is not None and figures:
-        print("\n".join(["", *(str(path) for path in draw(figures, given.curves))]))
+    if given.out is not None and figures:
+        print("\n".join(["", *(str(path) for path in write(figures, given.at, given.out))]))
     return 0
 
 

@@ -1,13 +1,16 @@
 """Recall, speed, build time and bytes of Inlay, faiss and hnswlib on the same rows, in the same run.
 
     python -m compat.run                                           small made-up data, to see what comes out
-    python -m compat.run --base X.npy --queries Q.npy --metric ip --threads 1 2 --out figures.jsonl
+    python -m compat.run --base X.npy --queries Q.npy --metric ip --threads 1 2
+    python -m compat.run --base glove-100-angular.hdf5             a set of ann-benchmarks
     python -m compat.run --data DIR --name minilm384_100k --metric ip --only inlay faiss-SQ8
-    python -m compat.run --only HNSW hnswlib --curves pictures     graphs only, and their curves drawn
+    python -m compat.run --only HNSW hnswlib --out graphs          graphs only, into a folder of their own
 
 Every contender lives in a process of its own. For each way of asking (threads, one query per call or batches)
-the contenders take turns, round after round, and each setting keeps its best round. Finished settings are
-appended to ``--out`` as JSON lines and are not measured again when the command is repeated.
+the contenders take turns, round after round, and each setting keeps its best round. Tables are printed; the
+folder of ``--out`` gets the same as a page to look at (``report.html``) and its curves as pictures. It also
+keeps every round that is over (``figures.jsonl``): a run that was stopped goes on where it was when the
+command is given again, and one that is done only measures what is new.
 """
 
 from __future__ import annotations
@@ -23,14 +26,14 @@ from tqdm import tqdm
 
 from compat import data as sets
 from compat.contenders import CONTENDERS, present, select
-from compat.curves import NEEDED, can_draw, draw
 from compat.data import Source
 from compat.figures import MODES
 from compat.matched import TARGETS
 from compat.race import Plan, Race
-from compat.report import report
+from compat.report import report, write
 
 SYNTHETIC = {"rows": 20_000, "dim": 64, "queries": 500, "seed": 20_240_611}
+FIGURES = "figures.jsonl"
 QUICK = {"rows": 10_000, "queries": 200}
 
 
@@ -43,12 +46,18 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = made.add_argument_group("data (made up when nothing is given)")
-    what.add_argument("--base", type=Path, help="rows: .npy, or a .npz with base, query and perhaps gt")
+    what.add_argument(
+        "--base",
+        type=Path,
+        help="rows: .npy; or a .npz with base, query and perhaps gt, or a .hdf5 of ann-benchmarks",
+    )
     what.add_argument("--queries", type=Path, help="queries: .npy")
     what.add_argument("--truth", type=Path, help="ids of the exact answers: .npy (computed when left out)")
-    what.add_argument("--data", type=Path, metavar="DIR", help="holds NAME_{base,query,gt}.npy or NAME.npz")
+    what.add_argument(
+        "--data", type=Path, metavar="DIR", help="holds NAME_{base,query,gt}.npy, NAME.npz or NAME.hdf5"
+    )
     what.add_argument("--name", help="the NAME in that folder")
-    what.add_argument("--metric", choices=sets.METRICS, default="l2", help="default: l2 (squared)")
+    what.add_argument("--metric", choices=sets.METRICS, help="default: what the file says, or l2 (squared)")
     what.add_argument("--limit", type=int, default=0, metavar="N", help="use the first N rows only")
     how = made.add_argument_group("how")
     how.add_argument("--k", type=int, default=10, help="neighbours per query (default 10)")
@@ -73,11 +82,16 @@ def parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="10,000 rows, 200 queries, 1 round, 3 settings each"
     )
     output = made.add_argument_group("output")
-    output.add_argument("--out", type=Path, metavar="FILE.jsonl", help="JSON lines; continued if there")
+    output.add_argument(
+        "--out",
+        type=Path,
+        default=Path("comparison"),
+        metavar="DIR",
+        help="figures, page and pictures; continued if there (default: comparison)",
+    )
     output.add_argument(
         "--at", type=float, nargs="+", default=list(TARGETS), metavar="R", help="recalls to match"
     )
-    output.add_argument("--curves", type=Path, metavar="DIR", help="draw the curves, PNG files")
     return made
 
 
@@ -103,8 +117,6 @@ def check(given: argparse.Namespace) -> None:
         raise ValueError("thread counts must be at least 1")
     if given.limit < 0 or given.seconds <= 0:
         raise ValueError("--limit cannot be negative and --seconds must be positive")
-    if given.curves is not None and not can_draw():
-        raise ValueError(NEEDED)
 
 
 def chosen_source(given: argparse.Namespace) -> Source:
@@ -140,8 +152,9 @@ def race(given: argparse.Namespace) -> Race:
     with TemporaryDirectory(prefix="inlay-compat-") as scratch:
         folder = Path(scratch)
         n_queries = QUICK["queries"] if given.quick else 0
-        data = sets.prepare(source, given.metric, plan.k, folder, limit=limit, n_queries=n_queries)
-        made = Race(data, folder, plan, given.out)
+        metric = given.metric or source.metric or "l2"
+        data = sets.prepare(source, metric, plan.k, folder, limit=limit, n_queries=n_queries)
+        made = Race(data, folder, plan, given.out / FIGURES)
         teams = [[contender] for contender in contenders] if given.one_by_one else [contenders]
         with tqdm(
             total=sum(made.steps(contender) for contender in contenders), unit="step", mininterval=0.5
@@ -158,11 +171,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check(given)
         made = race(given)
-    except (ValueError, TypeError, FileNotFoundError) as error:
+    except (ValueError, TypeError, ImportError, OSError) as error:
         grammar.error(str(error))
     print(report(made.figures, given.at))
-    if given.curves is not None and made.figures:
-        print("\n".join(["", *(str(path) for path in draw(made.figures, given.curves))]))
+    if made.figures:
+        print("\n".join(["", *(str(path) for path in write(made.figures, given.at, given.out))]))
     for failure in made.failures:
         print(f"\nFAILED {failure}", file=sys.stderr)
     return 1 if made.failures else 0

@@ -1,6 +1,6 @@
 """A folder that LangChain's FAISS store has saved, read without faiss and without running what is in it.
 
-    index.faiss     a flat index: kind, dim, count, metric, and the float32 vectors
+    index.faiss     an index of float vectors      `faiss_index`
     index.pkl       a pickle of (docstore, {row: id}); the docstore holds {id: Document}
 
 A pickle is a program for a machine with a stack, and unpickling runs it: that is why loading such a folder
@@ -24,13 +24,7 @@ import numpy.typing as npt
 
 from inlay import FormatError
 
-KINDS = {b"IxF2": "l2", b"IxFI": "ip"}
-_HEADER = np.dtype(
-    [
-        *(("kind", "S4"), ("dim", "<i4"), ("n", "<i8"), ("unused", "<i8", 2), ("is_trained", "u1")),
-        *(("metric", "<i4"), ("n_floats", "<i8")),
-    ]
-)
+from . import faiss_index
 
 _VALUES: dict[tuple[str, str], Callable[..., Any]] = {
     ("datetime", "date"): datetime.date,
@@ -62,10 +56,14 @@ def read(folder: Path, name: str) -> Saved:
     FileNotFoundError
         When one of them is missing.
     FormatError
-        When one of them is damaged, holds anything but a flat index and plain documents, or the two do not
+        When one of them is damaged, holds anything but float vectors and plain documents, or the two do not
         belong together.
     """
-    metric, vectors = _vectors(folder / f"{name}.faiss")
+    file = folder / f"{name}.faiss"
+    try:
+        metric, vectors = faiss_index.vectors(file.read_bytes())
+    except FormatError as error:
+        raise FormatError(str(error), file=str(file)) from None
     file = folder / f"{name}.pkl"
     program = file.read_bytes()
     try:
@@ -81,24 +79,6 @@ def read(folder: Path, name: str) -> Saved:
     ids = [rows[row] for row in range(len(vectors))]
     found = [documents[name] for name in ids]
     return Saved(metric, vectors, ids, [text for text, _ in found], [metadata for _, metadata in found])
-
-
-def _vectors(file: Path) -> tuple[str, npt.NDArray[np.float32]]:
-    contents = file.read_bytes()
-    metric = KINDS.get(contents[:4])
-    if metric is None:
-        raise FormatError(
-            f"this is a faiss index of the kind {contents[:4]!r}; only flat ones are read, which LangChain "
-            "makes. Reconstruct the vectors with faiss, and give them to from_embeddings",
-            file=str(file),
-        )
-    if len(contents) < _HEADER.itemsize:
-        raise FormatError("the index ends in its header", file=str(file))
-    header = np.frombuffer(contents, _HEADER, 1)[0]
-    n, dim, n_floats = (int(header[name]) for name in ("n", "dim", "n_floats"))
-    if dim < 1 or n < 0 or n_floats != n * dim or len(contents) != _HEADER.itemsize + 4 * n_floats:
-        raise FormatError("the index is not as long as it says", file=str(file))
-    return metric, np.frombuffer(contents, "<f4", offset=_HEADER.itemsize).reshape(n, dim)
 
 
 # What the pickle says

@@ -7,7 +7,7 @@ hop to a thread, where the sync method does the rest.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from langchain_core.documents import Document
@@ -19,7 +19,7 @@ from typing_extensions import override
 from inlay.collection import Collection, Hit
 
 from .retriever import HYBRID, InlayRetriever
-from .translation import SCORES, Filter, Rows, Score, Vector, bridged, document
+from .translation import SCORES, Filter, Rows, Score, Vector, bridged, document, worded
 
 WIDTHS = ("fetch_k", "lambda_mult")  # of MMR, and of stores that filter after the search
 
@@ -64,6 +64,7 @@ class Reading(VectorStore):
         where: Filter = None,
         limit: int | None = None,
         offset: int | None = None,
+        where_document: Mapping[str, Any] | None = None,
         *,
         filter: Filter = None,
         include: Sequence[str] = ("metadatas", "documents"),
@@ -78,6 +79,9 @@ class Reading(VectorStore):
             Two names for one thing: matching documents only.
         limit, offset : int, optional
             How many to read at most, and how many matching ones to pass over first.
+        where_document : dict, optional
+            Only documents whose text is such: `{"$contains": "tea"}`, `$not_contains`, and `$and` or `$or`
+            around several.
         include : sequence of {"metadatas", "documents", "embeddings"}
             The columns to read beside the ids.
 
@@ -93,7 +97,7 @@ class Reading(VectorStore):
             raise ValueError(f"include knows metadatas, documents and embeddings, not {', '.join(unknown)}")
         records = self._collection.get(
             [ids] if isinstance(ids, str) else ids,
-            filter=bridged(where if filter is None else filter),
+            filter=worded(where if filter is None else filter, where_document),
             limit=limit,
             offset=offset or 0,
         )
@@ -247,21 +251,7 @@ class Reading(VectorStore):
     ) -> list[tuple[Document, float]]:
         """Pick k of the `fetch_k` nearest documents, each near the query and unlike those picked before.
 
-        Parameters
-        ----------
-        embedding : vector of dim
-            The query.
-        k, fetch_k : int
-            How many to return, and out of how many of the nearest (k if that is larger), after filtering.
-        lambda_mult : float in [0, 1]
-            1 asks for nearness only, 0 for variety only.
-        filter : dict or callable, optional
-            Matching documents only.
-
-        Returns
-        -------
-        list of (Document, float)
-            In the order they were picked, with their scores for the query.
+        In the order they were picked, with their scores for the query; see `inlay.Collection.mmr`.
         """
         hits = self._collection.mmr(
             embedding, k, fetch_k=max(fetch_k, k), lambda_mult=lambda_mult, filter=bridged(filter)
@@ -295,25 +285,8 @@ class Reading(VectorStore):
     ) -> list[tuple[Document, float]]:
         """Search by the vector of a text and by its words, fused; the store needs `full_text=True`.
 
-        Parameters
-        ----------
-        query : str
-            Any of its words, by BM25, and the vector of the whole.
-        k : int
-            How many.
-        filter : dict or callable, optional
-            Matching documents only.
-        alpha : float in [0, 1]
-            What the vector counts, beside 1 - alpha for the words; with 0 nothing is embedded.
-        fusion : {"rank", "score"}
-            By reciprocal ranks (the default), or by values stretched to [0, 1].
-        fetch_k : int, optional
-            So many of each ranking are fused; 4 k by default and at least 50.
-
-        Returns
-        -------
-        list of (Document, float)
-            Best first, with the fused value: larger for better ones, whatever `score` the store was given.
+        Best first, with the fused value: larger for better ones, whatever `score` the store was given.
+        Keywords are those of `inlay.Collection.hybrid`; with `alpha=0` nothing is embedded.
         """
         vector = self._embedding.embed_query(query) if alpha > 0 else None
         return self._fused(vector, query, k, filter, alpha, **kwargs)

@@ -20,13 +20,13 @@ from typing_extensions import override
 from inlay.collection import Collection
 from inlay.progress import Progress
 
-from ..opening import Place, opened
+from ..opening import Closing, Place, opened
 from . import faiss_folder
 from .translation import Score, Vector
 from .writing import Writing, checked_size
 
 
-class InlayVectorStore(Writing):
+class InlayVectorStore(Closing, Writing):
     """Documents, their metadata and their vectors in one embedded store, searched through quantised codes.
 
     Setup:
@@ -57,6 +57,9 @@ class InlayVectorStore(Writing):
             1 / (1 + squared distance), or the logistic function of the inner product.
         read_only : bool
             Refuse every change; other processes may write meanwhile.
+        recall : float in [0, 1], optional
+            Which part of the nearest a search shall find on average; it takes more effort where it finds
+            less. None: 0.98.
         batch_size : int
             Texts per call of the embedder and, up to 4096, per commit. A call with no more is all or nothing.
 
@@ -140,6 +143,7 @@ class InlayVectorStore(Writing):
         score: Score = "similarity",
         relevance_score_fn: Callable[[float], float] | None = None,
         read_only: bool = False,
+        recall: float | None = None,
         batch_size: int = 1024,
     ) -> None:
         if not (hasattr(embedding, "embed_documents") and hasattr(embedding, "embed_query")):
@@ -154,18 +158,9 @@ class InlayVectorStore(Writing):
             index=index,
             full_text=full_text,
             read_only=read_only,
+            recall=recall,
         )
         super().__init__(embedding, place, score, relevance_score_fn, batch_size)
-
-    def close(self) -> None:
-        """Release the files. A store that was never closed has lost nothing."""
-        self._collection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self.close()
 
     @classmethod
     @override
@@ -323,7 +318,8 @@ class InlayVectorStore(Writing):
         FileNotFoundError
             When there is no such folder.
         FormatError
-            When it is damaged, or holds anything but a flat index and documents with plain metadata.
+            When it is damaged, or holds anything but an index of float vectors (flat, HNSW or IVF) and
+            documents with plain metadata.
         """
         saved = faiss_folder.read(Path(folder_path), index_name)
         options.setdefault("metric", None if isinstance(path, Collection) else saved.metric)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy.typing as npt
 from langchain_core.documents import Document
 
-from inlay.collection import Candidate, Hit, Record
+from inlay.collection import Candidate, Hit, Record, filters
 
 from ..scores import SIMILARITIES, of_squares
 
@@ -132,6 +132,36 @@ def bridged(condition: Filter) -> Filter:
         return bool(condition(seen))
 
     return judge
+
+
+def worded(condition: Filter, words: Mapping[str, Any] | None) -> Filter:
+    """Return a filter with a condition on the text beside it, in the words of Chroma's `where_document`."""
+    if words is None:
+        return bridged(condition)
+    asked = filters.parse(_of_text(words))
+    own = bridged(condition)
+    tree = None if own is None or callable(own) else filters.parse(own)
+
+    def judge(candidate: Candidate) -> bool:
+        if not filters.matches(asked, {"text": candidate.text}):
+            return False
+        if callable(own):
+            return bool(own(candidate))
+        return tree is None or filters.matches(tree, candidate.metadata)
+
+    return judge
+
+
+def _of_text(words: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same as a filter on the key "text"."""
+    if not isinstance(words, Mapping):
+        raise TypeError(f"where_document must be a dict, not {type(words).__name__}")
+    between = {"$and", "$or"} & words.keys()
+    if not between:
+        return {"text": dict(words)}
+    if len(words) > 1:
+        raise ValueError("where_document takes $and or $or alone, around further conditions")
+    return {name: [_of_text(part) for part in words[name]] for name in between}
 
 
 def _logistic(value: float) -> float:

@@ -148,6 +148,14 @@ class Writing(Reading):
         """Do `reset_collection` in a thread."""
         await run_in_executor(None, self.reset_collection)
 
+    def delete_collection(self) -> None:
+        """Remove the collection, its files included; the store is closed then."""
+        self._collection.drop()
+
+    async def adelete_collection(self) -> None:
+        """Do `delete_collection` in a thread."""
+        await run_in_executor(None, self.delete_collection)
+
     def merge_from(self, other: Reading) -> None:
         """Add the documents of another store of the same embedder, replacing those of the same id.
 

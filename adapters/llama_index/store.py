@@ -28,7 +28,7 @@ from inlay.collection import Collection, Hit
 from inlay.collection.filters import Filter
 from inlay.progress import Progress
 
-from ..opening import Place, opened
+from ..opening import Closing, Place, opened
 from ..scores import SIMILARITIES
 from . import remote
 from .translation import RECORDED, from_source, is_recorded, to_filter, to_metadata, to_node, to_text
@@ -37,7 +37,7 @@ Mode = VectorStoreQueryMode
 MODES = (Mode.DEFAULT, Mode.MMR, Mode.TEXT_SEARCH, Mode.SPARSE, Mode.HYBRID)
 
 
-class InlayVectorStore(BasePydanticVectorStore):
+class InlayVectorStore(Closing, BasePydanticVectorStore):
     """Nodes, their metadata and their vectors in one embedded store, searched through quantised codes.
 
     Setup:
@@ -62,6 +62,9 @@ class InlayVectorStore(BasePydanticVectorStore):
         from then on.
     read_only : bool
         Refuse every change; other processes may write meanwhile.
+    recall : float, 0 to 1, optional
+        Which part of the nearest a search shall find on average; it takes more effort where it finds less.
+        None: 0.98.
 
     Raises
     ------
@@ -141,6 +144,7 @@ class InlayVectorStore(BasePydanticVectorStore):
     index: str | None = None
     full_text: bool = False
     read_only: bool = False
+    recall: float | None = None
 
     _collection: Collection = PrivateAttr()
 
@@ -153,6 +157,7 @@ class InlayVectorStore(BasePydanticVectorStore):
         index: str | None = None,
         full_text: bool = False,
         read_only: bool = False,
+        recall: float | None = None,
         **constants: Any,
     ) -> None:
         for name, value in constants.items():  # `from_dict` passes all fields
@@ -167,6 +172,7 @@ class InlayVectorStore(BasePydanticVectorStore):
             index=index,
             full_text=full_text,
             read_only=read_only,
+            recall=recall,
         )
         fields: dict[str, Any] = {
             "path": None if place.path == ":memory:" else place.path,
@@ -175,6 +181,7 @@ class InlayVectorStore(BasePydanticVectorStore):
             "index": index,
             "full_text": full_text,
             "read_only": read_only,
+            "recall": recall,
         }
         super().__init__(**fields)
         self._collection = place
@@ -189,16 +196,6 @@ class InlayVectorStore(BasePydanticVectorStore):
     def client(self) -> Collection:
         """The collection underneath: to count, iterate, or look at."""
         return self._collection
-
-    def close(self) -> None:
-        """Release the files. A store that was never closed has lost nothing."""
-        self._collection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self.close()
 
     # Changing
 
@@ -220,7 +217,7 @@ class InlayVectorStore(BasePydanticVectorStore):
             [node.get_embedding() for node in given],
             ids=[node.node_id for node in given],
             texts=[to_text(node) for node in given],
-            metadatas=[to_metadata(node) for node in given],
+            metadatas=map(to_metadata, given),
             progress=progress,
         )
 

@@ -5,7 +5,9 @@ field may be missing, an array have another shape. `field` and `Sections.take` s
 that the code of an index states what it wants and has no checks of its own.
 """
 
+import math
 import sys
+import zlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
@@ -52,7 +54,17 @@ class Header(dict[str, Any]):
 
 
 class Sections(dict[str, Array]):
-    """The arrays of a file by name, with the checks that every reader needs."""
+    """The arrays of a file by name, with the checks that every reader needs.
+
+    Attributes
+    ----------
+    file, prefix : str
+        Where the arrays come from, and what their names in the file begin with.
+    offsets : dict of str to int
+        Where each begins.
+    unverified : dict of str to int
+        The checksums of those whose bytes were not yet held against them, as of a mapped file.
+    """
 
     def __init__(
         self, arrays: Mapping[str, Array], file: str, offsets: Mapping[str, int], prefix: str = ""
@@ -61,6 +73,7 @@ class Sections(dict[str, Array]):
         self.file = file
         self.offsets = dict(offsets)
         self.prefix = prefix
+        self.unverified: dict[str, int] = {}
 
     def under(self, prefix: str) -> "Sections":
         """Return those whose names begin with a prefix, without it."""
@@ -87,6 +100,20 @@ class Sections(dict[str, Array]):
             wanted = ", ".join("any" if want is None else str(want) for want in shape)
             raise self.fault(name, f"has shape {array.shape}, expected ({wanted})")
         return array
+
+    def verify(self, at_most: float = math.inf) -> None:
+        """Hold arrays of so many bytes at most against their checksums, where that was not done before.
+
+        Raises
+        ------
+        FormatError
+            For the first that is damaged.
+        """
+        for name, crc in list(self.unverified.items()):
+            if self[name].nbytes <= at_most:
+                if zlib.crc32(np.ravel(self[name]).view(np.uint8).data) != crc:
+                    raise self.fault(name, "the contents do not match their checksum")
+                self.unverified.pop(name, None)  # another thread may have been as far
 
     def fault(self, name: str, message: str) -> FormatError:
         """Make, not raise, the error for contents of a section that cannot be right."""

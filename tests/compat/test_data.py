@@ -140,7 +140,7 @@ def test_the_three_ways_to_give_files_read_the_same_data(tmp_path):
 
 
 def test_files_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"neither nobody\.npz nor nobody_base\.npy"):
+    with pytest.raises(ValueError, match=r"neither nobody\.npz or \.hdf5 nor nobody_base\.npy"):
         data.from_folder(tmp_path, "nobody")
     np.savez(tmp_path / "half.npz", base=np.zeros((2, 2)))
     with pytest.raises(ValueError, match="'base' and 'query'"):
@@ -173,3 +173,40 @@ def test_a_fingerprint_tells_data_and_metric_apart(tmp_path):
     again = DataSet("renamed", "l2", np.array(prepared.base), prepared.queries, prepared.truth)
     assert again.fingerprint() == prepared.fingerprint()
     assert prepared.fingerprint() not in {other.fingerprint() for other in others}
+
+
+def hdf5(path, distance, **arrays):
+    h5py = pytest.importorskip("h5py", reason="it reads such files")
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+        if distance is not None:
+            file.attrs["distance"] = distance
+    return path
+
+
+@pytest.mark.parametrize(
+    ("distance", "metric"), [("euclidean", "l2"), ("angular", "cosine"), ("dot", "ip"), (None, None)]
+)
+def test_a_file_of_ann_benchmarks_says_its_metric_and_answers(tmp_path, distance, metric):
+    made = data.clustered(300, 8, 10, seed=1)
+    unit = made.base / np.linalg.norm(made.base, axis=1, keepdims=True)
+    units = made.queries / np.linalg.norm(made.queries, axis=1, keepdims=True)
+    rows, queries = (unit, units) if metric == "cosine" else (made.base, made.queries)
+    truth = data.exact(rows, queries, 10, metric or "l2").astype(np.int32)
+    path = hdf5(tmp_path / "set.hdf5", distance, train=made.base, test=made.queries, neighbors=truth)
+    for found in (data.from_files(path, None, None), data.from_folder(tmp_path, "set")):
+        assert (found.name, found.metric) == ("set", metric)
+        prepared = data.prepare(found, metric or "l2", 10, tmp_path)
+        np.testing.assert_array_equal(prepared.truth, truth)
+        np.testing.assert_allclose(prepared.base, rows, rtol=1e-6)
+
+
+def test_a_file_of_another_layout_or_distance_is_refused(tmp_path):
+    rows = np.ones((3, 2), np.float32)
+    with pytest.raises(ValueError, match="needs 'train' and 'test'"):
+        data.from_files(hdf5(tmp_path / "a.hdf5", None, train=rows), None, None)
+    with pytest.raises(ValueError, match="distance 'jaccard'"):
+        data.from_files(hdf5(tmp_path / "b.hdf5", "jaccard", train=rows, test=rows), None, None)
+    with pytest.raises(ValueError, match="its own queries"):
+        data.from_files(tmp_path / "b.hdf5", tmp_path / "q.npy", None)

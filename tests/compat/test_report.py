@@ -5,14 +5,15 @@ import math
 import pytest
 
 from compat.figures import Figure, append
-from compat.report import main, report, share, table
+from compat.report import main, report, write
+from compat.tables import share, table
 
 
 def figure(contender, recall, qps, **changes):
     fields = {
         "data": "made", "fingerprint": "00000000", "n": 1000, "dim": 8, "metric": "l2", "queries": 10,
         "k": 10,
-        "contender": contender, "baseline": "inlay" not in contender, "scans": True,
+        "contender": contender, "baseline": "inlay" not in contender, "kind": "scan",
         "library": "lib", "version": "1",
         "setting": {"effort": int(recall * 1000)}, "mode": "single", "batch": 1, "threads": 1,
         "recall": recall, "qps": qps, "qps_rounds": [qps / 2, qps], "cores": 1.0,
@@ -103,11 +104,12 @@ def test_the_command_reads_files_and_draws(tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="a picture needs matplotlib")
     file = tmp_path / "figures.jsonl"
     append(file, [figure("inlay-A", 0.9, 10.0), figure("exact", 1.0, 5.0, bytes_peak=math.pi)])
-    assert main([str(file), "--at", "0.8", "--curves", str(tmp_path / "drawn")]) == 0
+    assert main([str(file), "--at", "0.8", "--out", str(tmp_path / "drawn")]) == 0
     printed = capsys.readouterr().out
     assert "0.8" in printed
-    (picture,) = (tmp_path / "drawn").iterdir()
-    assert printed.splitlines()[-1] == str(picture)
+    picture, page = sorted((tmp_path / "drawn").iterdir())
+    assert printed.splitlines()[-2:] == [str(page), str(picture)]
+    assert page.read_text().startswith("<!doctype html>")
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -115,3 +117,9 @@ def test_a_missing_file_is_an_error(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(tmp_path / "nothing.jsonl")])
     assert "no such file" in capsys.readouterr().err
+
+
+def test_without_matplotlib_there_is_the_page_and_a_word_of_what_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("compat.report.can_draw", lambda: False)
+    assert write([figure("inlay-A", 0.9, 10.0)], [0.9], tmp_path) == [tmp_path / "report.html"]
+    assert "pip install 'inlay[compat]'" in capsys.readouterr().err

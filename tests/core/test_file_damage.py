@@ -74,7 +74,28 @@ def test_a_damaged_array_is_named_with_its_file_and_place(tmp_path):
         verify(path)
     assert (caught.value.file, caught.value.section, caught.value.offset) == (str(path), "rows", offset)
     assert str(caught.value).startswith(f"{path}, section 'rows', byte {offset}: ")
-    read(path)  # mapping reads no arrays
+    with pytest.raises(FormatError, match=r"section 'rows'.*checksum"):
+        read(path)
+
+
+def test_mapping_verifies_small_arrays_at_once_and_large_ones_when_asked(tmp_path):
+    path = tmp_path / "large.inlay"
+    data = to_bytes({}, {"small": np.arange(9), "large": np.arange(20_000), "last": np.arange(5)})
+    offsets = read(data)[1].offsets
+    for name in offsets:
+        path.write_bytes(data[: offsets[name]] + b"\xff" + data[offsets[name] + 1 :])
+        if name == "large":
+            sections = read(path)[1]
+            assert list(sections.unverified) == ["large"]
+            with pytest.raises(FormatError, match=rf"section 'large', byte {offsets[name]}: .*checksum"):
+                sections.verify()
+        else:
+            with pytest.raises(FormatError, match=f"section '{name}', byte {offsets[name]}: .*checksum"):
+                read(path)
+    path.write_bytes(data)
+    sections = read(path)[1]
+    sections.verify()
+    assert not sections.unverified
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused():

@@ -2,8 +2,11 @@
 
     collection reading opening                 what users and adapters call
     copying exchange                           copies of it, and documents for other programs
-    searching selection ranking fusion mmr     which documents, in which order
-    store view upkeep choice                   records, vectors and an index, kept in step
+    searching selection fusion mmr             which documents, in which order
+    store                                      records, vectors and an index, kept in step
+    upkeep watching                            what is due after a change
+    view ranking choice                        one state of all three, the nearest in it, and which index
+    columns                                    what filters go by
     database records full_text                 documents in SQLite: the truth
     batch filters filter_sql metadata          what comes in, and what a filter means
     vectors disk                               floats in an append-only file

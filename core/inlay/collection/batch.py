@@ -1,7 +1,7 @@
 """What is given to be stored, checked as a whole before anything is written."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,7 @@ def check(
     vectors: npt.ArrayLike,
     ids: Sequence[str] | None,
     texts: Sequence[str] | None,
-    metadatas: Sequence[Mapping[str, Any]] | None,
+    metadatas: Iterable[Mapping[str, Any]] | None,
     dim: int | None,
 ) -> Batch:
     """Return documents as they will be stored.
@@ -74,17 +74,21 @@ def check(
     n = len(rows)
     names = [str(uuid.uuid4()) for _ in range(n)] if ids is None else check_ids(ids)
     bodies = [""] * n if texts is None else _listed(texts, "texts")
-    given = None if metadatas is None else _listed(metadatas, "metadatas")
+    # One after the other: many dicts at a time would send the garbage collector through all there is.
+    metas = (
+        ["{}"] * n
+        if metadatas is None
+        else [_encoded(i, value) for i, value in enumerate(_each(metadatas, "metadatas"))]
+    )
     for name, found in (
         ("ids", len(names)),
         ("texts", len(bodies)),
-        ("metadatas", n if given is None else len(given)),
+        ("metadatas", len(metas)),
     ):
         if found != n:
             raise ValueError(f"there are {n} vectors but {found} {name}; each vector needs one")
     for i, text in enumerate(bodies):
         check_text(text, f"row {i} of texts")
-    metas = ["{}"] * n if given is None else [_encoded(i, value) for i, value in enumerate(given)]
     return Batch(rows, names, bodies, metas)
 
 
@@ -148,11 +152,15 @@ def check_text(text: Any, name: str) -> None:
             ) from None
 
 
-def _listed(values: Sequence[Any], name: str) -> list[Any]:
+def _listed(values: Iterable[Any], name: str) -> list[Any]:
+    return list(_each(values, name))
+
+
+def _each(values: Iterable[Any], name: str) -> Iterator[Any]:
     if isinstance(values, str | bytes | Mapping):
         raise TypeError(f"{name} must be a list with an entry for each row, not one {type(values).__name__}")
     try:
-        return list(values)
+        return iter(values)
     except TypeError:
         raise TypeError(f"{name} must be a list, not {type(values).__name__}") from None
 

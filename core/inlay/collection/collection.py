@@ -10,7 +10,7 @@ which order, and `store` for keeping and finding them.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from ..progress import Progress, track
-from . import batch, copying, exchange, metadata, opening, selection
+from . import batch, copying, exchange, metadata, opening, selection, watching
 from .database import Durability
 from .reading import Filter, Readable
 from .store import CHUNK
@@ -46,6 +46,7 @@ class Collection(Readable):
         full_text: bool = False,
         read_only: bool = False,
         durability: Durability = "full",
+        recall: float = watching.TARGET,
     ) -> Self:
         """Open a collection, made if there is none.
 
@@ -72,6 +73,10 @@ class Collection(Readable):
         durability : {"full", "normal"}
             With "normal" the last changes may be missing after a loss of power, but none of them in part, and
             nothing after the death of the process alone.
+        recall : float, 0 to 1
+            Which part of the nearest a search shall find on average. A writer measures it on a sample of the
+            documents whenever half of them are new, and where it is less, all searches take more effort
+            from then on; `stats` has the figures.
 
         Raises
         ------
@@ -84,7 +89,7 @@ class Collection(Readable):
             When it is open for writing already; FileNotFoundError for `read_only` when there is none.
         """
         wanted = opening.Wanted(os.fspath(path), dim, metric, index, collection, full_text)
-        store = opening.open_store(wanted, read_only=read_only, durability=durability)
+        store = opening.open_store(wanted, read_only=read_only, durability=durability, recall=recall)
         return cls(store, wanted.place)
 
     @classmethod
@@ -121,7 +126,7 @@ class Collection(Readable):
         *,
         ids: Sequence[str] | None = None,
         texts: Sequence[str] | None = None,
-        metadatas: Sequence[Mapping[str, Any]] | None = None,
+        metadatas: Iterable[Mapping[str, Any]] | None = None,
         progress: Progress = None,
     ) -> list[str]:
         """Store new documents.
@@ -137,7 +142,7 @@ class Collection(Readable):
             Not empty; by default new UUIDs.
         texts : sequence of str, optional
             Empty by default.
-        metadatas : sequence of dict, optional
+        metadatas : iterable of dict, optional
             See `inlay.collection.metadata` for what they may hold.
         progress : bool, callable or None
             True draws a bar, a callable receives (done, total).
@@ -167,7 +172,7 @@ class Collection(Readable):
         *,
         ids: Sequence[str] | None = None,
         texts: Sequence[str] | None = None,
-        metadatas: Sequence[Mapping[str, Any]] | None = None,
+        metadatas: Iterable[Mapping[str, Any]] | None = None,
         progress: Progress = None,
     ) -> list[str]:
         """Store documents, each in the place of the one with its id.
@@ -234,8 +239,8 @@ class Collection(Readable):
             raise ValueError("give ids or a filter; clear() removes all documents")
         judge, names = selection.judge(filter), batch.check_known_ids(ids)
         with self._store.changing():
-            with self._store.reading() as (_, reader):  # a function that changes the collection is refused
-                rows = selection.selected(reader, judge, names)
+            with self._store.reading() as (view, reader):  # a function that changes the collection is refused
+                rows = selection.selected(view, reader, judge, names)
             if len(rows):
                 self._store.remove(rows)
         return len(rows)
@@ -280,8 +285,8 @@ class Collection(Readable):
         judge, names = selection.judge(filter), batch.check_known_ids(ids)
         metadata.encode(patch)  # refused before anything is read
         with self._store.changing():
-            with self._store.reading() as (_, reader):
-                rows = selection.selected(reader, judge, names)
+            with self._store.reading() as (view, reader):
+                rows = selection.selected(view, reader, judge, names)
                 metas = [
                     metadata.encode(patch if replace else {**record.metadata, **patch})
                     for record in selection.read(reader, rows)
@@ -343,6 +348,16 @@ class Collection(Readable):
             As `upsert`.
         """
         return sum(len(self.upsert(**columns, progress=False)) for columns in exchange.read(Path(file)))
+
+    def drop(self) -> None:
+        """Remove the collection, its files included, and close it; others of the same folder stay.
+
+        Raises
+        ------
+        PermissionError
+            When it was opened for reading only.
+        """
+        self._store.destroy()
 
     def close(self) -> None:
         """Let go of files and memory; nothing is lost without it. Closing twice is no error."""

@@ -20,15 +20,16 @@ from typing import Literal
 
 from ..contents import FormatError
 from . import disk, full_text
-from .records import Reader, State, Writer, damage
+from .records import PATCHED, WATCH, Reader, State, Writer, damage
 
 Durability = Literal["full", "normal"]
 DATABASE = "inlay.sqlite"
 LOCK = "writer.lock"
 
-# Stored: changing anything down to the blank line needs a new format version. A collection whose texts are
-# searched has version 2; without these tables it stays 1, which every Inlay reads.
-FORMAT, FORMAT_WITH_WORDS = 1, 2
+# Stored: changing anything down to the blank line needs a new format version. Tables that not every
+# collection has add their number to it: without them it stays 1, which every Inlay reads.
+FORMAT = 1
+OPTIONAL = {"words": (1, full_text.TABLE), "patched": (2, PATCHED), "watch": (4, WATCH)}
 APPLICATION = 0x494E4C59  # says whose database it is
 SCHEMA = (
     "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL, metric TEXT NOT NULL, "
@@ -73,9 +74,18 @@ def _make_tables(writer: Writer, state: State) -> None:
 
 def make_words(writer: Writer) -> None:
     """Make texts searchable, those there are included; part of a transaction."""
-    writer.ask(full_text.TABLE)
+    provide(writer, "words")
     writer.ask(full_text.BUILD)
-    writer.ask(f"PRAGMA user_version = {FORMAT_WITH_WORDS}")
+
+
+def provide(writer: Writer, name: str) -> None:
+    """Make one of the optional tables if there is none; part of a transaction."""
+    if writer.has(name):
+        return
+    number, statement = OPTIONAL[name]
+    ((version,),) = writer.ask("PRAGMA user_version")
+    writer.ask(statement)
+    writer.ask(f"PRAGMA user_version = {version + number}")
 
 
 class Database:
@@ -113,6 +123,7 @@ class Database:
                 _make_tables(self.writer, file)
             else:
                 with self.borrow() as reader:
+                    reader.pin()  # another process may be about to make one of the optional tables
                     self._check(reader)
                 if not read_only:
                     self.writer = self._open_writer(file, durability)
@@ -147,14 +158,15 @@ class Database:
         )
         if application != APPLICATION:
             raise FormatError("this SQLite database is not that of a collection", file=self._name)
-        if version not in (FORMAT, FORMAT_WITH_WORDS):
-            known = f"this Inlay reads versions {FORMAT} and {FORMAT_WITH_WORDS}; upgrade Inlay"
+        latest = FORMAT + sum(number for number, _ in OPTIONAL.values())
+        if not FORMAT <= version <= latest:
+            known = f"this Inlay reads versions {FORMAT} to {latest}; upgrade Inlay"
             raise FormatError(f"the collection has format version {version}, {known}", file=self._name)
         # A table that looks right may be a view, and a trigger runs code of whoever made the file.
         lines = reader.ask("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-        wanted = set(SCHEMA)
-        if version == FORMAT_WITH_WORDS:
-            wanted.add(full_text.TABLE)
+        optional = {sql for number, sql in OPTIONAL.values() if (version - FORMAT) & number}
+        wanted = {*SCHEMA, *optional}
+        if full_text.TABLE in optional:
             lines = [(name, sql) for name, sql in lines if not _is_shadow(name, sql)]
         if {sql for _, sql in lines} != wanted:
             raise FormatError("the tables of the database are not those of a collection", file=self._name)

@@ -66,6 +66,29 @@ def _compile(node: Filter, depth: int) -> Sql:
             return _leaf(node)
 
 
+def value(key: str) -> Sql | None:
+    """Return an expression for the value of a key, first as it is, then as a path, and its parameters.
+
+    It is JSON text, a list whose first item is the value, null if there is none: two paths at once make
+    SQLite copy what stands there, to the last digit. None for a key that no path can name.
+    """
+    if _ODD_KEY.search(key):
+        return None
+    literal, path = _paths(key)
+    if literal == path:
+        return "json_extract(meta, ?, ?)", [path, path]
+    return (
+        "CASE WHEN json_type(meta, ?) IS NOT NULL THEN json_extract(meta, ?, ?) "
+        "ELSE json_extract(meta, ?, ?) END",
+        [literal, literal, literal, path, path],
+    )
+
+
+def _paths(key: str) -> tuple[str, str]:
+    """Return the path to a key as it is, and the one that its dots make."""
+    return f'$."{key}"', "$" + "".join(f'."{part}"' for part in key.split("."))
+
+
 def _joined(parts: Sequence[Sql], word: str, empty: Sql) -> Sql:
     if len(parts) > _MAX_PARTS:
         return UNKNOWN
@@ -81,11 +104,12 @@ def _leaf(node: Leaf) -> Sql:
     key = node.key
     if _ODD_KEY.search(key):
         return UNKNOWN
-    sql, parameters = _ask(node, f'$."{key}"')
-    if "." in key:
-        below, more = _ask(node, "$" + "".join(f'."{part}"' for part in key.split(".")))
+    literal, path = _paths(key)
+    sql, parameters = _ask(node, literal)
+    if path != literal:
+        below, more = _ask(node, path)
         sql = f"CASE WHEN json_type(meta, ?) IS NOT NULL THEN {sql} ELSE {below} END"
-        parameters = [f'$."{key}"', *parameters, *more]
+        parameters = [literal, *parameters, *more]
     pattern = _pattern(node)
     if pattern is not None:  # spares the parsing of most rows: equality takes half the time
         return f"CASE WHEN meta GLOB ? THEN {sql} ELSE 0 END", [pattern, *parameters]

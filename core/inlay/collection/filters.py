@@ -15,7 +15,8 @@ kinds of dates have an order. Between two kinds nothing is equal and nothing has
 error. A missing key is None, and None is matched by `$eq: None`, `$ne`, `$nin`, `$not_contains` and `$exists:
 False` only.
 
-All of these are seven kinds of nodes. `matches` is what they mean; `filter_sql` says the same in SQL.
+All of these are seven kinds of nodes. `matches` is what they mean; `columns` asks the same of all documents
+at once, and `filter_sql` in SQL.
 """
 
 import operator
@@ -236,15 +237,19 @@ def matches(node: Filter, metadata: Mapping[str, Any]) -> bool:
             return any(matches(part, metadata) for part in parts)
         case Not(part):
             return not matches(part, metadata)
-        case In(key, values):
-            value = lookup(metadata, key)
+    return holds(node, lookup(metadata, node.key))
+
+
+def holds(leaf: Leaf, value: Any) -> bool:
+    """Tell whether the value of a key, None if there is none, meets a condition on that key."""
+    match leaf:
+        case In(_, values):
             return any(equal(value, wanted) for wanted in values)
-        case Order(key, sign, operand):
-            return ordered(lookup(metadata, key), sign, operand)
-        case Contains(key, operand):
-            return contains(lookup(metadata, key), operand)
-        case Text(key, operand, folded):
-            value = lookup(metadata, key)
+        case Order(_, sign, operand):
+            return ordered(value, sign, operand)
+        case Contains(_, operand):
+            return contains(value, operand)
+        case Text(_, operand, folded):
             if folded and isinstance(value, str):
                 return operand.lower() in value.lower()
             return isinstance(value, str) and operand in value
@@ -264,6 +269,9 @@ def lookup(metadata: Mapping[str, Any], key: str) -> Any:
 
 def kind(value: Any) -> str | None:
     """Return the name of the kind that a value is compared within; None if metadata cannot hold it."""
+    found = _EXACT.get(type(value))
+    if found is not None:
+        return found
     for types, name in _KINDS:
         if isinstance(value, types):
             return name if name != "datetime" or value.utcoffset() is None else "aware datetime"
@@ -284,6 +292,8 @@ _KINDS: tuple[tuple[Any, str], ...] = (  # in this order: a bool is an int, a da
     (bytes, "bytes"),
     (uuid.UUID, "UUID"),
 )
+# What most values are, without a look at one type after the other.
+_EXACT = {str: "str", bool: "bool", int: "number", float: "number", type(None): "None", list: "list"}
 ORDERED = ("number", "str", "date", "datetime", "aware datetime")
 
 

@@ -63,13 +63,24 @@ def decode(text: str) -> dict[str, Any]:
     FormatError
         For anything that `encode` does not write.
     """
-    try:
-        value = json.loads(text, object_hook=_revive) if '"$' in text else json.loads(text)
-    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
-        raise FormatError(f"metadata {text!r:.80} cannot be read: {error}") from error
+    value = revive(text)
     if type(value) is not dict:
         raise FormatError(f"metadata {text!r:.80} is not an object")
     return value
+
+
+def revive(text: str) -> Any:
+    """Return the value, of whatever type, that stands in the JSON of metadata as this text.
+
+    Raises
+    ------
+    FormatError
+        For anything that `encode` does not write.
+    """
+    try:
+        return json.loads(text, object_hook=_revive) if '"$' in text else json.loads(text)
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        raise FormatError(f"metadata {text!r:.80} cannot be read: {error}") from error
 
 
 def stored(value: Any) -> Any:

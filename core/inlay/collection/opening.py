@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+
 from ..arrays import as_count
 from ..indexes import from_spec
 from . import batch, choice
@@ -68,16 +70,20 @@ class Wanted:
                 raise ValueError(f"{what}={given!r} was asked for but {self.place} has {what}={stored!r}")
 
 
-def open_store(wanted: Wanted, *, read_only: bool, durability: Durability) -> Store:
+def open_store(wanted: Wanted, *, read_only: bool, durability: Durability, recall: float) -> Store:
     """Return the store of a collection; see `Collection.open`."""
     wanted.check()
+    if isinstance(recall, bool) or not isinstance(recall, int | float | np.floating):
+        raise TypeError(f"recall must be a number, not {type(recall).__name__}")
+    if not 0 <= recall <= 1:
+        raise ValueError(f"recall must be from 0 to 1, not {recall!r}")
     if durability not in ("full", "normal"):
         raise ValueError(f'durability must be "full" or "normal", not {durability!r}')
     folder = wanted.home
     if folder is None and read_only:
         raise ValueError("a collection in memory begins empty; with read_only=True it would stay so")
     first = State(wanted.name, wanted.metric or "cosine", wanted.index or choice.AUTO, wanted.dim)
-    store = Store(folder, first, read_only=read_only, durability=durability)
+    store = Store(folder, first, read_only=read_only, durability=durability, recall=recall)
     try:
         with store.reading() as (view, _):
             wanted.check_against(view.state)

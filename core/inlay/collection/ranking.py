@@ -20,7 +20,7 @@ NOTHING: Ranking = (np.empty(0), np.empty(0, np.int64))
 
 _BLOCK = 4096  # rows scored at once: 6 MB at 384 dimensions
 _FEW = 2000  # rows that are scored directly, faster than an index could be told which they are
-_SPARE = 8  # more candidates than asked of an exact index: it compares in float32, and may swap the last ones
+SPARE = 8  # more candidates than asked of an exact index: it compares in float32, and may swap the last ones
 
 
 class Searched(Protocol):
@@ -34,12 +34,21 @@ class Searched(Protocol):
     def index(self) -> Any:
         """The index over all rows."""
 
+    @property
+    def level(self) -> int:
+        """The level of effort that a search takes."""
+
     def vectors_of(self, rows: I64) -> F32:
         """Return the vectors of these rows, (n, dim)."""
 
 
 def nearest(
-    view: Searched, queries: F32, k: int, allowed: I64 | None = None, effort: Mapping[str, Any] | None = None
+    view: Searched,
+    queries: F32,
+    k: int,
+    allowed: I64 | None = None,
+    effort: Mapping[str, Any] | None = None,
+    level: int | None = None,
 ) -> list[Ranking]:
     """Return the min(k, n) nearest rows of each query.
 
@@ -52,34 +61,61 @@ def nearest(
         Rank these rows only.
     effort : mapping, optional
         Further arguments of an approximate index's search; those it does not know are left out.
+    level : int, optional
+        Of effort; that of the view by default.
     """
+    level = view.level if level is None else level
     n = len(view.index) if allowed is None else len(allowed)
     k = min(k, n)
     if k <= 0:
         return [NOTHING for _ in queries]
     if allowed is not None and n <= max(_FEW, 20 * k, len(view.index) // 100):
-        return [_scan(view, query, k, allowed) for query in queries]
+        return [scan(view, query, k, allowed) for query in queries]
     exact = view.index.spec == choice.EXACT
-    wanted = min(n, k + _SPARE if exact else choice.candidates(k))
-    effort = choice.effort(view.index, wanted, effort or {})
+    wanted = min(n, k + SPARE if exact else choice.candidates(k, level))
+    effort = choice.effort(view.index, wanted, effort or {}, level)
     _, found = view.index.search(queries, wanted, allowed=allowed, **effort)
     rankings = []
     for query, ids in zip(queries, found, strict=True):
         rows = ids[ids >= 0]
         if len(rows) < k:  # an approximate index may come back with less; the promise is k
             rows = view.index.ids if allowed is None else allowed
-        rankings.append(_scan(view, query, k, rows))
+        rankings.append(scan(view, query, k, rows))
     return rankings
 
 
-def _scan(view: Searched, query: F32, k: int, rows: I64) -> Ranking:
+def scan(view: Searched, query: F32, k: int, rows: I64) -> Ranking:
     """Score these rows and return the k best."""
     best = NOTHING
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
-        scored = values(view.vectors_of(block), query, view.metric)
+        vectors = view.vectors_of(block)
+        near = _perhaps_near(vectors, query, k, view.metric)
+        block = block[near]
+        scored = values(vectors[near], query, view.metric)
         best = _best(np.concatenate([best[0], scored]), np.concatenate([best[1], block]), k, view.metric)
     return best
+
+
+def _perhaps_near(vectors: F32, query: F32, k: int, metric: str) -> npt.NDArray[Any]:
+    """Return which vectors may be among the k nearest, equal ones included, by products in float32.
+
+    Those are off by less than `slack`, in whatever order they were added up. To score all of 1,000 rows of
+    384 in float64 takes 0.3 ms, this 0.1.
+    """
+    if len(vectors) <= 4 * k:
+        return np.arange(len(vectors))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        products, squares = vectors @ query, np.einsum("ij,ij->i", vectors, vectors)
+        size = np.sqrt(squares.max() * (query @ query))
+        if metric == "cosine":
+            products, size = np.where(squares > 0, products / np.sqrt(squares), 0), np.sqrt(query @ query)
+        elif metric == "l2":
+            products, size = 2 * products - squares, 2 * size + squares.max()
+        slack = 4 * (vectors.shape[1] + 8) * np.finfo(np.float32).eps * size
+        last = np.partition(products, len(products) - k)[len(products) - k]
+        # What is not a number, for the values are near the end of their range, is perhaps near, too.
+        return np.flatnonzero(~(products < last - slack))
 
 
 def _best(scored: F64, rows: I64, k: int, metric: str) -> Ranking:

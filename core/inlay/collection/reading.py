@@ -67,6 +67,11 @@ class Readable:
             return reader.has_words()
 
     @property
+    def recall(self) -> float:
+        """Which part of the nearest a search shall find on average; see `Collection.open`."""
+        return self._store.recall
+
+    @property
     def read_only(self) -> bool:
         """Whether changes are refused."""
         return self._store.read_only
@@ -87,8 +92,10 @@ class Readable:
         dict
             `documents`, `removed` (documents whose vectors still take space), `dim`, `metric`, `index`,
             `generation` (counts compactions), `index_bytes` in memory of which `index_bytes_hot` are touched
-            by every search, `vector_bytes`, `full_text` (whether texts can be searched), and `disk_bytes`
-            (None in memory).
+            by every search, `vector_bytes`, `filter_keys` (which have columns in memory, for filters) and
+            `filter_bytes` (of these), `recall` (what was measured last, None for an exact index) and
+            `effort_level` (how often the effort of searches was doubled for it), `full_text` (whether texts
+            can be searched), and `disk_bytes` (None in memory).
         """
         return self._store.stats()
 
@@ -118,13 +125,13 @@ class Readable:
         judge, names = selection.judge(filter), batch.check_known_ids(ids)
         first = as_count(offset, "offset", 0)
         stop = None if limit is None else first + as_count(limit, "limit", 0)
-        with self._store.reading() as (_, reader):
+        with self._store.reading() as (view, reader):
             if names is None:
-                return reader.records(selection.selected(reader, judge)[first:stop])
+                return reader.records(selection.selected(view, reader, judge)[first:stop])
             known = reader.rows_of(names)
             rows = np.array([known[name] for name in names if name in known], np.int64)
             if judge is not None:
-                rows = rows[np.isin(rows, selection.selected(reader, judge, names))]
+                rows = rows[np.isin(rows, selection.selected(view, reader, judge, names))]
             return reader.records(rows[first:stop])
 
     def vectors(self, ids: Sequence[str]) -> F32:
@@ -165,7 +172,7 @@ class Readable:
         """Return how many documents match, or how many there are."""
         judge = selection.judge(filter)
         with self._store.reading() as (view, reader):
-            return view.state.n_live if judge is None else len(selection.selected(reader, judge))
+            return view.state.n_live if judge is None else len(selection.selected(view, reader, judge))
 
     def __contains__(self, id: object) -> bool:
         if not isinstance(id, str):
@@ -239,7 +246,7 @@ class Readable:
             if view.index is None:
                 return [[] for _ in queries]
             choice.check_effort(view.state, view.index, effort)
-            allowed = selection.allowed(reader, judge, names)
+            allowed = selection.allowed(view, reader, judge, names)
             return searching.hits(reader, searching.ranked(view, reader, queries, count, allowed, effort))
 
     def mmr(
@@ -278,7 +285,7 @@ class Readable:
             queries = searching.query_rows(vector, view.state.dim, one=True)
             if view.index is None or count <= 0:
                 return []
-            allowed = selection.allowed(reader, judge, names)
+            allowed = selection.allowed(view, reader, judge, names)
             ((values, rows),) = searching.ranked(view, reader, queries, max(count, fetched), allowed, {})
             chosen = mmr.select(queries[0], view.vectors_of(rows), count, lambda_mult)
             return searching.hits(reader, [(values[chosen], rows[chosen])])[0]
@@ -310,8 +317,8 @@ class Readable:
         judge, names = selection.judge(filter), batch.check_known_ids(ids)
         count = as_count(k, "k", -(2**62))
         batch.check_text(text, "text")
-        with self._store.reading() as (_, reader):
-            allowed = selection.allowed(reader, judge, names)
+        with self._store.reading() as (view, reader):
+            allowed = selection.allowed(view, reader, judge, names)
             return searching.hits(reader, [searching.worded(reader, text, count, allowed)])[0]
 
     def hybrid(
@@ -366,7 +373,7 @@ class Readable:
             raise ValueError(f"fusion must be one of {', '.join(fusing.METHODS)}, not {fusion!r}")
         with self._store.reading() as (view, reader):
             queries = searching.query_rows(vector, view.state.dim, one=True)
-            allowed = selection.allowed(reader, judge, names)
+            allowed = selection.allowed(view, reader, judge, names)
             rankings, weights = [], []
             if alpha < 1:
                 rankings.append(searching.worded(reader, text, fetched, allowed))

@@ -6,11 +6,13 @@
     gone    the rows removed since the last compaction, in that order
     kept    the rows that the last compaction kept
     words   the words of the texts, if they are to be searched      `full_text`
+    patched the rows whose metadata were changed, each with the number of its last change, if any ever were
+    watch   the recall that was measured last, and the effort for it, once it was
 
 A document is written as a new row, whose vector and text never change: replacing it removes one row and adds
 another, and no row number is used twice. So (generation, next_row, removed) says all about a state that an
 index can know, and what happened between two states of one generation is the rows from one `next_row` to the
-other and the entries of `gone` in between.
+other and the entries of `gone` in between. Metadata alone may change in place: those rows are in `patched`.
 
 `database` has the file around the tables, and the connections.
 """
@@ -18,7 +20,7 @@ other and the entries of `gone` in between.
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,27 @@ import numpy.typing as npt
 
 from ..contents import FormatError
 from . import filter_sql, filters, full_text
-from .metadata import decode, to_text
+from .metadata import decode, stored, to_text
 from .vectors import I64
 
 METRICS = ("l2", "ip", "cosine")
+Version = tuple[int, int, int, int]  # generation, next row, removed, patches
 
+# Stored: changing these needs a new format version.
+PATCHED = "CREATE TABLE patched (n INTEGER PRIMARY KEY, row INTEGER NOT NULL UNIQUE)"
+
+WATCH = (
+    "CREATE TABLE watch (one INTEGER PRIMARY KEY CHECK (one = 1), spec TEXT NOT NULL, row INTEGER NOT NULL, "
+    "level INTEGER NOT NULL, recall REAL NOT NULL)"
+)
+MAX_LEVEL = 5
+
+_VERSION = "generation, next_row, removed"
+_PATCHES = "(SELECT coalesce(max(n), 0) FROM patched)"
+_IS_PATCHED = "EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'patched')"
 _LISTED = 500  # parameters in one statement; older SQLites take 999
 _PAGE = 1000  # records read at once by those who walk over all
+_VALUES = 20_000  # values of a key read at once
 _SELECT = "SELECT doc.row, id, text, meta FROM doc JOIN body ON body.row = doc.row"
 
 
@@ -66,6 +82,8 @@ class State:
         Entries of `gone`.
     snapshot, snapshot_bytes, snapshot_crc
         Name, length and checksum of the saved index, if there is one.
+    patches : int
+        How often metadata of a document were changed: the last number in `patched`, not in the line.
     """
 
     name: str
@@ -80,11 +98,12 @@ class State:
     snapshot: str | None = None
     snapshot_bytes: int | None = None
     snapshot_crc: int | None = None
+    patches: int = 0
 
     @property
-    def version(self) -> tuple[int, int, int]:
+    def version(self) -> Version:
         """What tells one state of the documents from all others; later ones are larger."""
-        return self.generation, self.next_row, self.removed
+        return self.generation, self.next_row, self.removed, self.patches
 
     @property
     def n_slots(self) -> int:
@@ -98,7 +117,7 @@ class State:
 
     def check(self, file: str) -> None:
         """Raise FormatError unless the numbers can be true."""
-        counts = (self.generation, self.n_kept, self.first_row, self.next_row, self.removed)
+        counts = (*self.version, self.n_kept, self.first_row)
         names = (self.name, self.metric, self.spec)
         if (
             not all(isinstance(name, str) for name in names)
@@ -117,7 +136,29 @@ class State:
             raise FormatError(f"the state of the collection cannot be true: {self!r:.300}", file=file)
 
 
-_COLUMNS = tuple(field.name for field in fields(State))
+_COLUMNS = tuple(field.name for field in fields(State) if field.name != "patches")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The line of `watch`: the recall that was measured last, see `watching`.
+
+    Parameters
+    ----------
+    spec : str
+        Of the index.
+    row : int
+        The next row then.
+    level : int
+        Of the effort, 0 to 5.
+    recall : float
+        At that level.
+    """
+
+    spec: str
+    row: int
+    level: int
+    recall: float
 
 
 @contextmanager
@@ -152,6 +193,7 @@ class Reader:
         self._file = file
         self._tree: filters.Filter | None = None
         self._doubt: FormatError | None = None
+        self._is_patched = False  # there was no such table when it was last looked for
         database.create_function("matches", 1, self._matches)
 
     def ask(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
@@ -179,14 +221,35 @@ class Reader:
         lines = self.ask(f"SELECT {', '.join(_COLUMNS)} FROM state")
         if len(lines) != 1:
             raise FormatError("the state of the collection is missing", file=self._file)
-        state = State(*lines[0])
+        state = State(**dict(zip(_COLUMNS, lines[0], strict=True)), patches=self.version()[-1])
         state.check(self._file)
         return state
 
-    def version(self) -> tuple[int, int, int]:
+    def version(self) -> Version:
         """Return `state().version`, faster."""
-        version: tuple[int, int, int] = self.ask("SELECT generation, next_row, removed FROM state")[0]
+        if not self._is_patched:
+            generation, next_row, removed, there = self.ask(f"SELECT {_VERSION}, {_IS_PATCHED} FROM state")[0]
+            if not there:
+                return generation, next_row, removed, 0
+            self._is_patched = True
+        version: Version = self.ask(f"SELECT {_VERSION}, {_PATCHES} FROM state")[0]
         return version
+
+    def watch(self) -> Watch | None:
+        """Return what was seen of recall last; None if it never was measured."""
+        if not self.has("watch"):
+            return None
+        lines = self.ask("SELECT spec, row, level, recall FROM watch")
+        if not lines:
+            return None
+        watch = Watch(*lines[0])
+        if (
+            not (type(watch.spec) is str and type(watch.row) is int and type(watch.recall) is float)
+            or type(watch.level) is not int
+            or not (0 <= watch.level <= MAX_LEVEL and 0 <= watch.recall <= 1)
+        ):
+            raise FormatError(f"what is said of recall cannot be true: {watch!r:.200}", file=self._file)
+        return watch
 
     def kept(self, state: State) -> I64:
         """Return the rows that the last compaction kept, ascending."""
@@ -227,6 +290,50 @@ class Reader:
         """Return the rows of all documents, in order of insertion."""
         return self._rows("SELECT row FROM doc ORDER BY row")
 
+    def has(self, table: str) -> bool:
+        """Tell whether there is a table that not every collection has."""
+        return bool(self.ask("SELECT 1 FROM sqlite_master WHERE name = ?", [table]))
+
+    def patched(self, after: int) -> I64:
+        """Return the rows whose metadata were changed after the first `after` changes."""
+        if not self.has("patched"):
+            return np.empty(0, np.int64)
+        return self._rows("SELECT row FROM patched WHERE n > ?", [after])
+
+    def values(self, key: str, first_row: int) -> Iterator[tuple[I64, list[str]]]:
+        """Yield what the documents from a row on have for a key of their metadata, some thousands at a time.
+
+        Yields
+        ------
+        rows : int64 array (n,)
+            Ascending.
+        texts : list of str
+            JSON of metadata, see `metadata.revive`: a list whose first item is the value, null without one.
+        """
+        sql, parameters = filter_sql.value(key) or ("meta", [])
+        sql = f"SELECT row, {sql} FROM doc WHERE row >= ? ORDER BY row LIMIT {_VALUES}"
+        while lines := self.ask(sql, [*parameters, first_row]):
+            yield self._values(key, lines)
+            first_row = lines[-1][0] + 1
+
+    def values_of(self, key: str, rows: I64) -> Iterator[tuple[I64, list[str]]]:
+        """Yield the same of certain rows, without those that there are not."""
+        sql, parameters = filter_sql.value(key) or ("meta", [])
+        for start in range(0, len(rows), _LISTED):
+            part = rows[start : start + _LISTED].tolist()
+            places = ",".join("?" * len(part))
+            lines = self.ask(f"SELECT row, {sql} FROM doc WHERE row IN ({places})", [*parameters, *part])
+            yield self._values(key, lines)
+
+    def _values(self, key: str, lines: list[tuple[int, str]]) -> tuple[I64, list[str]]:
+        rows = np.fromiter((row for row, _ in lines), np.int64, len(lines))
+        texts = [text for _, text in lines]
+        if not all(isinstance(text, str) for text in texts):
+            raise FormatError("the metadata of a document are no text", file=self._file)
+        if filter_sql.value(key) is None:
+            texts = [to_text([stored(filters.lookup(decode(text), key))]) for text in texts]
+        return rows, texts
+
     def matching(self, tree: filters.Filter) -> I64:
         """Return the rows of the documents that match a filter, in order of insertion."""
         condition, parameters = filter_sql.where(tree)
@@ -241,7 +348,7 @@ class Reader:
 
     def has_words(self) -> bool:
         """Tell whether texts can be searched."""
-        return bool(self.ask("SELECT 1 FROM sqlite_master WHERE name = 'words'"))
+        return self.has("words")
 
     def worded(
         self, text: str, limit: int, allowed: I64 | None = None
@@ -343,6 +450,8 @@ class Writer(Reader):
     def renew(self, kept: I64) -> None:
         """Begin the lists of a new generation."""
         self.ask("DELETE FROM gone")
+        if self.has("patched"):
+            self.ask("DELETE FROM patched")
         self.ask("DELETE FROM kept")
         self.ask("INSERT INTO kept VALUES (?)", [kept.astype("<i8").tobytes()])
 
@@ -353,15 +462,22 @@ class Writer(Reader):
         if self.has_words():
             self.ask(full_text.EMPTY)
 
-    def set_metas(self, rows: I64, metas: Sequence[str]) -> None:
-        """Write other metadata, as JSON, to documents."""
+    def set_metas(self, rows: I64, metas: Sequence[str], patches: int) -> None:
+        """Write other metadata, as JSON, to documents, after so many changes of this kind; log the rows."""
         self._many("UPDATE doc SET meta = ? WHERE row = ?", zip(metas, rows.tolist(), strict=True))
+        self._many("INSERT OR REPLACE INTO patched VALUES (?, ?)", enumerate(rows.tolist(), patches + 1))
 
     def put(self, state: State) -> None:
         """Write the state."""
         names = ", ".join(("one", *_COLUMNS))
         places = ", ".join("?" * (1 + len(_COLUMNS)))
-        self.ask(f"INSERT OR REPLACE INTO state ({names}) VALUES ({places})", [1, *astuple(state)])
+        values = [getattr(state, name) for name in _COLUMNS]
+        self.ask(f"INSERT OR REPLACE INTO state ({names}) VALUES ({places})", [1, *values])
+
+    def put_watch(self, watch: Watch) -> None:
+        """Write what was seen of recall."""
+        line = [1, watch.spec, watch.row, watch.level, watch.recall]
+        self.ask("INSERT OR REPLACE INTO watch VALUES (?, ?, ?, ?, ?)", line)
 
     def _many(self, sql: str, lines: Iterable[Sequence[Any]]) -> None:
         with self._lock, damage(self._file):

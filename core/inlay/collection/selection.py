@@ -1,4 +1,4 @@
-"""Which documents a filter selects: a dict is asked of the database, a function of one after the other."""
+"""Which documents a filter selects: a dict is asked of the columns, a function of one after the other."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 from . import filters
 from .records import Reader, Record
 from .vectors import I64
+from .view import View
 
 Function = Callable[[filters.Candidate], object]
 Given = Mapping[str, Any] | filters.Filter | Function | None  # what users give
@@ -29,21 +30,21 @@ def judge(filter: Given) -> Judge:
     return None if tree == filters.And(()) else tree
 
 
-def allowed(reader: Reader, judge: Judge, ids: Sequence[str] | None) -> Allowed:
+def allowed(view: View, reader: Reader, judge: Judge, ids: Sequence[str] | None) -> Allowed:
     """Return the rows that a filter selects, of all or of some ids.
 
     A function without ids is left for the search to ask about the nearest documents only.
     """
-    return judge if ids is None and (judge is None or callable(judge)) else selected(reader, judge, ids)
+    return judge if ids is None and (judge is None or callable(judge)) else selected(view, reader, judge, ids)
 
 
-def selected(reader: Reader, judge: Judge, ids: Sequence[str] | None = None) -> I64:
+def selected(view: View, reader: Reader, judge: Judge, ids: Sequence[str] | None = None) -> I64:
     """Return the rows of the documents that a filter selects, of all or of some ids; ascending."""
     known = None if ids is None else np.unique(np.fromiter(reader.rows_of(ids).values(), np.int64))
     if judge is None:
         return reader.rows() if known is None else known
     if not callable(judge):
-        rows = reader.matching(judge)
+        rows = view.matching(judge, reader)
         return rows if known is None else np.intersect1d(known, rows, assume_unique=True)
     rows = reader.rows() if known is None else known
     return rows[np.fromiter(answers(reader, judge, rows), np.bool_, len(rows))]

@@ -30,9 +30,21 @@ import numpy as np
 
 from ..contents import FormatError
 from ..parallel.lock import SharedLock
-from . import disk, full_text, upkeep
-from .database import DATABASE, Database, Durability, WriterLock, claim, leave_open, make_words, open_folder
-from .records import Reader, Record, State, Writer
+from . import disk, full_text, upkeep, watching
+from .columns import Columns
+from .database import (
+    DATABASE,
+    LOCK,
+    Database,
+    Durability,
+    WriterLock,
+    claim,
+    leave_open,
+    make_words,
+    open_folder,
+    provide,
+)
+from .records import Reader, Record, State, Watch, Writer
 from .vectors import I64, FileVectors, MemoryVectors, Slots, Vectors
 from .view import View, bring, built, grown, pieces
 
@@ -55,6 +67,8 @@ class Store:
         What a new collection begins with.
     read_only : bool
     durability : {"full", "normal"}
+    recall : float
+        What a writer raises the effort of searches for.
 
     Raises
     ------
@@ -63,9 +77,16 @@ class Store:
     """
 
     def __init__(
-        self, folder: Path | None, wanted: State, *, read_only: bool, durability: Durability
+        self,
+        folder: Path | None,
+        wanted: State,
+        *,
+        read_only: bool = False,
+        durability: Durability = "full",
+        recall: float = watching.TARGET,
     ) -> None:
         self.folder = folder
+        self.recall = recall
         self.read_only = read_only
         self._forked = False
         self._ended: str | None = None  # why nothing can be done any more
@@ -166,7 +187,7 @@ class Store:
         if view is None or view.index is None or view.state.generation != state.generation:
             self._view = self._loaded(reader, state, view)
             return
-        following = replace(view, state=state)
+        following = replace(view, state=state, watch=reader.watch())
         if self.read_only and following.is_outgrown and view.state.snapshot_crc != state.snapshot_crc:
             self._view = self._loaded(reader, state, None)  # with the index that the writer has built
             return
@@ -179,7 +200,7 @@ class Store:
 
     def _loaded(self, reader: Reader, state: State, before: View | None) -> View:
         """Make the view of a state from the files, or with the index of the view before."""
-        view = View(state, Slots(reader.kept(state), state.first_row))
+        view = View(state, Slots(reader.kept(state), state.first_row), watch=reader.watch())
         if state.dim is None:
             return view
         gone = reader.gone(0)
@@ -291,8 +312,13 @@ class Store:
 
     def set_metas(self, rows: I64, metas: list[str]) -> None:
         """Write other metadata to documents; the index knows nothing of them."""
-        with self.changing() as (_, writer):
-            self._commit(writer, lambda: writer.set_metas(rows, metas))
+        with self.changing() as (view, writer):
+
+            def change() -> None:
+                provide(writer, "patched")
+                writer.set_metas(rows, metas, view.state.patches)
+
+            self._commit(writer, change)
 
     def index_texts(self) -> None:
         """Make texts searchable, unless they are."""
@@ -332,8 +358,20 @@ class Store:
                     self._view = view
                 self.snapshot()
                 view = self._present()
+            if watching.is_due(view):
+                self._see(watching.watched(view, self.recall), writer)
+                view = self._present()
             if view.index is not None and upkeep.is_tail_long(view.state, view.index):
                 self.snapshot()
+
+    def _see(self, watch: Watch, writer: Writer) -> None:
+        """Take over, and write down for others, what effort the recall takes."""
+
+        def change() -> None:
+            provide(writer, "watch")
+            writer.put_watch(watch)
+
+        self._commit(writer, change)
 
     def _present(self) -> View:
         assert self._view is not None
@@ -406,13 +444,31 @@ class Store:
                 if not self.read_only:
                     self._save_at_close()
             finally:
-                with self._shared.exclusive():
-                    self._ended = "the collection is closed"
-                    self._view = None
-                    self._in_memory.clear()
-                    self._release()
-                    if self._database is not None:
-                        self._database.close()
+                self._end()
+
+    def _end(self) -> None:
+        with self._shared.exclusive():
+            self._ended = "the collection is closed"
+            self._view = None
+            self._in_memory.clear()
+            self._release()
+            if self._database is not None:
+                self._database.close()
+
+    def destroy(self) -> None:
+        """Remove all documents and files, and close."""
+        with self.changing():
+            self.clear()
+            # The writer's lock is held to the end. Until the database goes, this is an empty collection.
+            if self.folder is not None:
+                upkeep.remove_files(self.folder)
+                assert self._database is not None
+                self._database.close()
+                for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", LOCK):
+                    (self.folder / name).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # other collections are in it
+                    self.folder.rmdir()
+            self._end()
 
     def _save_at_close(self) -> None:
         with self.changing() as (view, _), contextlib.suppress(OSError, sqlite3.OperationalError):
@@ -429,6 +485,8 @@ class Store:
                 self._ended = (
                     "this process was forked while the collection in memory was in use; its copy is torn"
                 )
+            elif self._view is not None:  # a thread that is not here may have been at work on its columns
+                self._view = replace(self._view, columns=Columns())
             return
         self._database.abandon()
         if self._lock is not None:

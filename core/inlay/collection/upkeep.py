@@ -11,6 +11,7 @@ that are new.
 
 import contextlib
 import re
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,11 @@ def vector_file(folder: Path, generation: int) -> Path:
 
 def tidy(folder: Path, state: State) -> None:
     """Remove files of earlier generations, old snapshots, and what was never finished."""
-    current = {vector_file(folder, state.generation).name, state.snapshot}
+    remove_files(folder, {vector_file(folder, state.generation).name, state.snapshot})
+
+
+def remove_files(folder: Path, current: Container[str | None] = ()) -> None:
+    """Remove vectors, snapshots, and what was never finished, but for the current ones."""
     for pattern in ("vectors-*.f32", "index-*.inlay", ".inlay-*.tmp*"):
         for file in folder.glob(pattern):
             if file.name not in current:
@@ -81,7 +86,8 @@ def _tail(state: State) -> int:
 
 
 def _snapshot_name(state: State) -> str:
-    return f"index-{'-'.join(map(str, state.version))}.inlay"
+    generation, next_row, removed, _ = state.version  # the index knows nothing of metadata
+    return f"index-{generation}-{next_row}-{removed}.inlay"
 
 
 def save_snapshot(folder: Path, state: State, index: Index) -> State:

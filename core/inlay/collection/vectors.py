@@ -140,6 +140,13 @@ class Slots:
             rows - self.first_row + len(self.kept),
         )
 
+    def rows_of(self, slots: I64) -> I64:
+        """Return the rows of slots."""
+        if not len(self.kept):
+            return slots + self.first_row
+        later = slots - len(self.kept)
+        return np.where(later < 0, self.kept[np.minimum(slots, len(self.kept) - 1)], later + self.first_row)
+
     def rows(self, next_row: int) -> I64:
         """Return the rows of all slots, in order, up to `next_row`."""
         return np.concatenate([self.kept, np.arange(self.first_row, next_row, dtype=np.int64)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import numpy as np
 from ..contents import FormatError
 from ..indexes import Index
 from . import choice
-from .records import State
+from .columns import Columns
+from .filters import Filter
+from .records import Reader, State, Watch
 from .vectors import F32, I64, Slots, Vectors
 
 _PIECE = 16_384  # vectors read at once: 25 MB at 384 dimensions
@@ -31,6 +33,10 @@ class View:
         Holds exactly the rows of the documents. None like `vectors`.
     looked : int
         With how many documents scanning was found to be better than any graph.
+    columns : Columns
+        Of the generation: what filters go by.
+    watch : Watch or None
+        What was seen of recall last.
     """
 
     state: State
@@ -38,11 +44,18 @@ class View:
     vectors: Vectors | None = None
     index: Index | None = None
     looked: int = 0
+    columns: Columns = field(default_factory=Columns)
+    watch: Watch | None = None
 
     @property
     def metric(self) -> str:
         """The metric of the collection."""
         return self.state.metric
+
+    @property
+    def level(self) -> int:
+        """The level of effort that a search takes."""
+        return 0 if self.watch is None else self.watch.level
 
     def stats(self) -> dict[str, Any]:
         """Return what there is to know in numbers; see `Collection.stats`."""
@@ -57,6 +70,9 @@ class View:
             "index_bytes": 0 if index is None else index.nbytes,
             "index_bytes_hot": 0 if index is None else index.nbytes_hot,
             "vector_bytes": state.n_slots * (state.dim or 0) * 4,
+            **self.columns.stats(),
+            "effort_level": self.level,
+            "recall": None if self.watch is None else self.watch.recall,
         }
 
     @property
@@ -65,6 +81,10 @@ class View:
         if self.index is None:
             return False
         return choice.is_outgrown(self.state, self.index, self.state.n_live, self.looked)
+
+    def matching(self, tree: Filter, reader: Reader) -> I64:
+        """Return the rows of the documents that match a filter, in order of insertion."""
+        return self.columns.matching(tree, reader, self.state, self.slots)
 
     def vectors_of(self, rows: I64) -> F32:
         """Return the vectors of rows that there are, (n, dim)."""

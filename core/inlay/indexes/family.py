@@ -56,7 +56,7 @@ class Effort:
 class Family(ABC):
     """Rows by slot, and the ids that they answer to."""
 
-    __slots__ = ("__weakref__", "_dim", "_ids", "_lock", "_metric", "_seed")
+    __slots__ = ("__weakref__", "_dim", "_ids", "_lock", "_metric", "_seed", "_unverified")
 
     #: Names of the options that `__init__` takes beside dim, metric and seed.
     OPTIONS: ClassVar[tuple[str, ...]] = ()
@@ -79,6 +79,7 @@ class Family(ABC):
         self._seed = as_count(seed, "seed", 0)
         self._ids = IdMap()
         self._lock = SharedLock()
+        self._unverified: Sections | None = None  # the mapped file that rows come from, until it is verified
         for name in self.EFFORT:
             setattr(self, f"_{name}", None)
 

@@ -23,7 +23,15 @@ class Saved(Family):
     __slots__ = ()
 
     def save(self, path: file.PathName) -> None:
-        """Write the index to a file: beside it first, then renamed, so that there is always a whole one."""
+        """Write the index to a file: beside it first, then renamed, so that there is always a whole one.
+
+        Raises
+        ------
+        FormatError
+            When the index lies in a mapped file that is damaged.
+        OSError
+            When the file cannot be written.
+        """
         with self._lock.shared():
             file.write(path, *self._contents())
 
@@ -40,9 +48,9 @@ class Saved(Family):
         ----------
         path : path-like
         mmap : bool
-            Map the file and read what a search touches when it touches it; the file must then stay as it is,
-            and only its header is verified (`inlay.file.verify` checks the rest). False reads and verifies
-            all of it.
+            Map the file and read what a search touches when it touches it; the file must then stay as it is.
+            Its header and its arrays up to 64 KiB are verified at once, the others when the index is saved
+            or pickled (`inlay.file.verify` does it at any time). False reads and verifies all of it.
 
         Raises
         ------
@@ -80,6 +88,8 @@ class Saved(Family):
         n = field(header, "rows", int, at_least=0, at_most=MAX_ROWS)
         index._restore(header, sections, n)
         index._restore_ids(header, sections, n)
+        if sections.unverified:
+            index._unverified = sections
         return index
 
     def _restore_ids(self, header: Header, sections: Sections, n: int) -> None:
@@ -97,6 +107,9 @@ class Saved(Family):
         self._ids.restore(n, base, field(header, "next_id", int, at_least=0, at_most=2**63), ids, dead)
 
     def _contents(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        if (mapped := self._unverified) is not None:
+            mapped.verify()  # a file made of damaged rows would call them right
+            self._unverified = None
         fields, sections = self._state()
         if self._ids.stored is not None:
             sections["ids"] = self._ids.stored

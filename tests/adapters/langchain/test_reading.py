@@ -447,3 +447,26 @@ async def test_searches_of_one_loop_run_together(spoken: Any) -> None:
     store = filled(spoken, rows)
     found = await asyncio.gather(*(store.asimilarity_search(spoken_text(row), 1) for row in rows))
     assert [ids(documents) for documents in found] == [[str(n)] for n in range(len(rows))]
+
+
+def test_get_takes_conditions_on_the_text(store: InlayVectorStore) -> None:
+    texts = ["1 0", "1 1", "0 1"]
+    store.add_texts(texts, [{"page": page} for page in (1, 2, 3)], ids=list("abc"))
+    for words, filter, wanted in (
+        ({"$contains": "1 "}, None, "ab"),
+        ({"$not_contains": "1 1"}, None, "ac"),
+        ({"$contains": "1 "}, {"page": {"$gt": 1}}, "b"),
+        ({"$contains": "1 "}, lambda document: document.metadata["page"] == 1, "a"),
+        (
+            {"$or": [{"$contains": "1 1"}, {"$and": [{"$contains": "0"}, {"$not_contains": "1 "}]}]},
+            None,
+            "bc",
+        ),
+        ({"$contains": "7"}, {}, ""),
+    ):
+        assert "".join(store.get(where=filter, where_document=words)["ids"]) == wanted
+    assert store.get(where_document={"$contains": "1"}, limit=1, offset=1)["ids"] == ["b"]
+    assert store.get(["c", "a"], where_document={"$contains": "0"})["ids"] == ["c", "a"]
+    for wrong in ("1", {"$regex": "1"}, {"$and": [], "$or": []}):
+        with pytest.raises((TypeError, ValueError)):
+            store.get(where_document=wrong)  # type: ignore[arg-type]

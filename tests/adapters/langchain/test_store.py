@@ -15,6 +15,7 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 
+from inlay import Collection
 from inlay.adapters.langchain import InlayVectorStore
 
 Contents = Callable[[InlayVectorStore], dict[str, tuple[str, dict[str, Any], list[float]]]]
@@ -428,3 +429,40 @@ async def test_a_cancelled_add_leaves_whole_batches(contents: Contents, spoken: 
         await adding
     assert set(contents(store)) == {"a", "b"}
     assert store.add_texts(["1 1"], ids=["c"]) == ["c"]
+
+
+# The end, and recall
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_deleted_collection_is_gone_and_the_others_stay(
+    contents: Contents, spoken: Any, tmp_path: Path, is_async: bool
+) -> None:
+    with InlayVectorStore(spoken, tmp_path, collection="kept") as kept:
+        kept.add_texts(["1 0"], ids=["a"])
+    for name in ("default", "other"):
+        store = InlayVectorStore(spoken, tmp_path, collection=name)
+        store.add_texts(["1 0", "0 1"], ids=["a", "b"])
+        if is_async:
+            await store.adelete_collection()
+        else:
+            store.delete_collection()
+        with pytest.raises(RuntimeError, match="closed"):
+            store.similarity_search("1 0")
+        store.close()
+    assert Collection.names(tmp_path) == ["kept"]
+    with InlayVectorStore(spoken, tmp_path, collection="kept") as kept:
+        assert list(contents(kept)) == ["a"]
+    with InlayVectorStore(spoken, tmp_path, metric="l2") as again:
+        assert contents(again) == {}
+
+
+def test_recall_is_an_option_of_the_collection(spoken: Any) -> None:
+    with InlayVectorStore(spoken, recall=0.9) as store:
+        assert store.collection.recall == 0.9
+        with pytest.raises(ValueError, match="recall"):
+            InlayVectorStore(spoken, store.collection, recall=0.5)
+    with pytest.raises(ValueError, match="recall"):
+        InlayVectorStore(spoken, recall=7)
+    with InlayVectorStore(spoken) as store:
+        assert store.collection.recall == 0.98

@@ -533,3 +533,24 @@ def test_any_sequence_of_changes_leaves_what_a_dict_would_hold(tmp_path_factory,
         wanted = sorted(model, key=lambda name: (abs(model[name] - 1), list(model).index(name)))
         assert ids(collection.search([1, 1], 20)) == wanted
     collection.close()
+
+
+def test_a_dropped_collection_leaves_no_file(opened, tmp_path, documents):
+    collection = opened(tmp_path / "c", full_text=True)
+    collection.add(**documents(50))
+    collection.snapshot()
+    reader = opened(tmp_path / "c", read_only=True)
+    with pytest.raises(PermissionError):
+        reader.drop()
+    reader.close()
+    collection.drop()
+    assert not (tmp_path / "c").exists()
+    with pytest.raises(RuntimeError, match="closed"):
+        len(collection)
+    again = opened(tmp_path / "c", metric="l2")
+    assert len(again) == 0
+    memory = opened()
+    memory.add(**documents(5))
+    memory.drop()
+    with pytest.raises(RuntimeError, match="closed"):
+        len(memory)

@@ -17,6 +17,7 @@ class View:
     vectors: np.ndarray
     metric: str
     index: object
+    level: int = 0
 
     def vectors_of(self, rows):
         return self.vectors[np.searchsorted(self.rows, rows)]

@@ -70,7 +70,7 @@ def test_a_state_comes_back_as_it_was_put(writer):
     state = State("x", "ip", "LVQ8", 7, 2, 3, 9, 12, 1, "index-2-12-1.inlay", 100, 2**32 - 1)
     writer.put(state)
     assert writer.state() == state
-    assert writer.version() == state.version == (2, 12, 1)
+    assert writer.version() == state.version == (2, 12, 1, 0)
     assert (state.n_slots, state.n_live) == (6, 5)
 
 

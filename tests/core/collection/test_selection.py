@@ -1,13 +1,19 @@
+import numpy as np
 import pytest
 
 from inlay.collection import selection
 from inlay.collection.database import Database
 from inlay.collection.filters import In
 from inlay.collection.records import State
+from inlay.collection.vectors import Slots
+from inlay.collection.view import View
+
+VIEW = View(State("default", "l2", "auto", 3, first_row=5, next_row=305), Slots(np.empty(0, np.int64), 5))
 
 
 @pytest.fixture
 def reader():
+    VIEW.columns.__init__()
     database = Database(State("default", "l2", "auto", 3))
     names = [f"n{i}" for i in range(300)]
     database.writer.insert(5, names, names, [f'{{"i":{i}}}' for i in range(300)])
@@ -28,14 +34,14 @@ def test_a_filter_is_a_tree_a_function_or_nothing():
 )
 def test_dicts_and_functions_select_alike(reader, filter):
     judge = selection.judge(filter)
-    assert selection.selected(reader, judge).tolist() == [303, 304]
-    assert selection.selected(reader, judge, ["n299", "nobody", "n1", "n299"]).tolist() == [304]
-    assert selection.selected(reader, judge, []).tolist() == []
+    assert selection.selected(VIEW, reader, judge).tolist() == [303, 304]
+    assert selection.selected(VIEW, reader, judge, ["n299", "nobody", "n1", "n299"]).tolist() == [304]
+    assert selection.selected(VIEW, reader, judge, []).tolist() == []
 
 
 def test_no_filter_selects_everything(reader):
-    assert selection.selected(reader, None).tolist() == list(range(5, 305))
-    assert selection.selected(reader, None, ["n2", "n1", "nobody"]).tolist() == [6, 7]
+    assert selection.selected(VIEW, reader, None).tolist() == list(range(5, 305))
+    assert selection.selected(VIEW, reader, None, ["n2", "n1", "nobody"]).tolist() == [6, 7]
 
 
 def test_a_function_is_asked_only_as_far_as_somebody_listens(reader):
@@ -47,4 +53,4 @@ def test_a_function_is_asked_only_as_far_as_somebody_listens(reader):
 
 def test_the_error_of_a_function_is_the_users_own(reader):
     with pytest.raises(KeyError, match="missing"):
-        selection.selected(reader, lambda m: m["missing"])
+        selection.selected(VIEW, reader, lambda m: m["missing"])

@@ -11,6 +11,7 @@ import math
 import resource
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +221,27 @@ def test_a_section_with_other_contents_is_refused_or_harmless(contents):
             with np.errstate(all="ignore"):
                 said = refusal((header, {**sections, name: fill}))
             assert said is None or f"section '{name}'" in said
+
+
+def test_damage_to_a_mapped_file_does_not_reach_another(tmp_path):
+    path, other = tmp_path / "mapped.inlay", tmp_path / "other.inlay"
+    rows = gaussian(5000, 20)
+    made = inlay.FlatIndex(20)
+    made.add(rows)
+    made.save(path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0x40
+    path.write_bytes(data)
+    for change in (lambda index: None, lambda index: index.add(rows[:3]), lambda index: index.remove([4999])):
+        index = inlay.load(path)  # 400 kB of rows: not read before they are searched
+        change(index)
+        for call in (partial(index.save, other), index.to_bytes, partial(copy.copy, index)):
+            with pytest.raises(FormatError, match=r"mapped\.inlay, section 'rows'.*checksum"):
+                call()
+    assert not other.exists()
+    made.save(path)
+    inlay.load(path).save(other)
+    assert other.read_bytes() == path.read_bytes()
 
 
 def test_a_row_whose_last_score_is_no_number_is_not_found():
