@@ -1,10 +1,8 @@
-"""LoRANN's models and their queries, as the loop over lists sees them."""
+"""LoRANN's tables, as scorers see them."""
 
-from libc.stddef cimport size_t
-from libc.stdint cimport int8_t, int32_t, uint8_t, uint32_t
+from libc.stdint cimport uint8_t
 
-from ..kernels.table cimport Half, LorannQueries, LorannScan, Scores
-from ..scorer cimport Scorer
+from ..kernels.table cimport Half
 from .codec cimport Codes
 
 # Bare pointers into the tables; they hold until one moves.
@@ -14,7 +12,6 @@ cdef struct ModelParts:
     const Half* firsts
     const float* scales
     const float* leads
-    const float* centres
 
 cdef struct RowParts:
     const uint8_t* codes
@@ -43,30 +40,7 @@ cdef class LorannCodes(Cleared):
     cdef RowParts where(self) except *
 
 
-cdef class LorannScorer(Scorer):
-    cdef readonly Py_ssize_t n_lists
-    cdef readonly size_t size, rank
-    cdef int bits
-    cdef bint squared_l2
-    cdef object kept          # whatever the pointers lie in
-    cdef ModelParts models
-    cdef RowParts rows
-    cdef size_t lines, blocks, row_lines, width
-    cdef LorannScan scan_one, scan_eight
-    cdef Scores near_centres
-    cdef float* projected     # t of each query, `size` numbers on whole lines
-    cdef int8_t* values       # of t, its first coordinate aside
-    cdef size_t values_size
-    cdef int32_t* offsets
-    cdef float* scales
-    cdef float* firsts
-    cdef float* squares       # |q|^2
-    cdef char* scratch        # of each worker
-    cdef size_t scratch_size
-
-    cdef int allocate(self, int workers) except -1
-    cdef void prepare(self, size_t i) noexcept nogil
-    cdef float* query(self, size_t i) noexcept nogil
-
-    # How far queries [first, first + n) are from each list's centre: out[a * n_lists + list].
-    cdef void centres(self, size_t first, size_t n, float* out) noexcept nogil
+cdef class Coarse:
+    cdef readonly Py_ssize_t size, dim, n_lists
+    cdef readonly float scale               # of centres
+    cdef readonly LorannCodes directions, centres

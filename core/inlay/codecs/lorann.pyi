@@ -1,7 +1,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..scorer import Scorer
 from .codec import Codes
 
 F16 = NDArray[np.float16]
@@ -23,20 +22,20 @@ class LorannCodes(Codes):
     bits: int
     def __init__(self, rank: int, bits: int, with_norms: bool) -> None: ...
     def code(self, places: I64, points: F64, left: F64, moments: F64 | None) -> None: ...
+    def put(self, places: I64, vectors: F64, metric: F64 | None = None) -> None: ...
 
-class LorannScorer(Scorer):
+class Coarse:
+    size: int
+    dim: int
     n_lists: int
-    def __init__(
-        self,
-        squared_l2: bool,
-        queries: F32,
-        directions: F32,
-        models: Models,
-        codes: LorannCodes,
-        workers: int,
-    ) -> None: ...
-    def nearest_lists(self, n: int, threads: int) -> I64: ...
+    scale: float
+    directions: LorannCodes
+    centres: LorannCodes
+    def __init__(self, directions: F32, centres: F32, squared_l2: bool) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
 
+def held(directions: F32) -> F32: ...
 def packed(codes: U8, bits: int) -> U8: ...
 def put_rows(codes: U8, places: I64, blocks: U8, bits: int) -> None: ...
 def unpacked(blocks: U8, n: int, length: int, bits: int) -> U8: ...

@@ -18,8 +18,9 @@ from ..contents import Sections
 from ..ids import MAX_ROWS
 from ..parallel.crew import run
 from ..progress import Progress
-from .lorann import LorannCodes, LorannScorer, Models
+from .lorann import Coarse, LorannCodes, Models, held
 from .lorann_fit import apart, projection, reduced_rank
+from .lorann_scorer import LorannScorer
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -73,6 +74,7 @@ class LorannLists:
         self.models = Models(size, min(rank, size - 1), bits)
         self.directions = np.zeros((0, dim), np.float32)
         self.queries = np.zeros((0, size), np.float32)
+        self._coarse: Coarse | None = None
         self._routes: I64 | None = None
         self._turn = apart(self.models.rank + 1, np.random.default_rng(seed))
         self.clear()
@@ -95,9 +97,9 @@ class LorannLists:
         self.models.resize(n_lists)
         some = sample(rows, max(ROWS_A_CLUSTER * n_lists, QUERIES), self.seed)
         basis = projection(some if queries is None else queries, size, self.seed)
-        self.directions = np.ascontiguousarray(basis.T)
+        self.directions = held(basis.T)
         if queries is not None:
-            self.queries = sample(queries, QUERIES, self.seed) @ basis
+            self.queries = self._projected(sample(queries, QUERIES, self.seed))
         self.models.tables["centres"].rows[:] = kmeans(
             self._projected(sample(some, ROWS_A_CLUSTER * n_lists, self.seed)),
             n_lists,
@@ -106,6 +108,7 @@ class LorannLists:
             spherical=not self.squared_l2,
             progress=progress,
         )
+        self._set_coarse()
 
     def append(self, rows: F32, decode: Decode, step: Callable[[int], None]) -> None:
         """Append rows; `decode` gives those of slots, old and new. `commit` or `truncate` follow."""
@@ -180,14 +183,15 @@ class LorannLists:
 
     def scorer(self, queries: F32, threads: int) -> LorannScorer:
         """Return queries ready to be scored against the rows of lists."""
-        return LorannScorer(self.squared_l2, queries, self.directions, self.models, self.codes, threads)
+        assert self._coarse is not None
+        return LorannScorer(self.squared_l2, queries, self._coarse, self.models, self.codes, threads)
 
     def nbytes(self, *, cold: bool) -> int:
-        """Return the bytes of what only training and fitting ask for, or of the rest."""
+        """Return the bytes of what only training, adding and fitting ask for, or of the rest."""
         if cold:
-            return self.queries.nbytes
+            return self.queries.nbytes + self.directions.nbytes + self.models.nbytes(cold=True)
         return (
-            self.directions.nbytes
+            (0 if self._coarse is None else self._coarse.nbytes)
             + self.lists.nbytes
             + self.models.nbytes(cold=False)
             + self.codes.nbytes(cold=False)
@@ -221,6 +225,7 @@ class LorannLists:
         ):
             if not np.isfinite(array).all():
                 raise sections.fault(name, "holds numbers that are not finite")
+        self._set_coarse()
         for name in ("fitted", "late"):
             counts = sections.take(name, np.int64, (n_lists,))
             if counts.min() < 0 or counts.max() > MAX_ROWS:
@@ -237,6 +242,9 @@ class LorannLists:
             self.codes.move(sources, targets)
         if len(emptied):
             self.codes.blank(emptied)
+
+    def _set_coarse(self) -> None:
+        self._coarse = Coarse(self.directions, self.models.tables["centres"].rows, self.squared_l2)
 
     def _projected(self, rows: F32) -> F32:
         return rows @ self.directions.T

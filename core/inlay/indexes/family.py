@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..arrays import as_count, normalised
 from ..contents import Sections
-from ..ids import Bits, IdMap
+from ..ids import MAX_ROWS, Bits, IdMap
 from ..parallel.lock import SharedLock
 from ..progress import Progress
 
@@ -218,6 +218,6 @@ class Family(ABC):
             if name not in self.EFFORT:
                 known = f"it knows {', '.join(self.EFFORT)}" if self.EFFORT else "it has none"
                 raise TypeError(f"{type(self).__name__} has no effort {name!r}; {known}")
-            if value is not None:
+            if value is not None and (type(value) is not int or not 0 <= value <= MAX_ROWS):
                 as_count(value, name, 0)
         return dict(effort)

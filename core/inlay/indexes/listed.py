@@ -289,8 +289,8 @@ def read_lists(
     probes = probe(nprobe)
     if nprobe == lists.n_lists:
         return look(probes)
-    short = probing.rows_in(lists, probes, allowed) < wanted
-    if not short.any():
+    short = probing.short_of(lists, probes, allowed, wanted)
+    if short is None:
         return look(probes)
     scores, found = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
     for part, n in ((~short, nprobe), (short, min(4 * nprobe, lists.n_lists))):

@@ -1,5 +1,6 @@
 """LoRANN: rows in clusters, each scored by a small linear model of its own."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -296,6 +297,8 @@ class LoRANNIndex(CodedIndex):
         nprobe = max(FEWEST, lists.n_lists // 8) if given is None else max(int(given), 1)
         wanted = min(max(k, candidates), len(self))
         if allowed is not None:
+            # The nearest allowed rows lie farther away, in more clusters; as for inverted lists.
+            nprobe = math.ceil(nprobe * (len(self) / allowed.count) ** 0.25)
             wanted = min(max(wanted, 10 * k), allowed.count)
 
         def asked(some: F32) -> tuple[Probe, Look]:

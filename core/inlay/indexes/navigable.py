@@ -305,6 +305,11 @@ class GraphIndex(NavigableIndex):
     @classmethod
     def parse(cls, spec: str) -> dict[str, Any] | None:
         """Return the options that a spec such as "HNSW32,LVQ8" stands for."""
+        if re.fullmatch(r"HNSW\d+,(PQ|RVQ).*", spec):
+            raise ValueError(
+                f"{spec!r}: a graph walks over rows as they are or in LVQ codes, which are read one by one "
+                'and compared with each other; codes in stages are for scans and lists, such as "IVF,RVQ8x8"'
+            )
         parts = re.fullmatch(r"HNSW([1-9]\d{0,3})(?:,(Flat|LVQ\d(?:x\d)?))?", spec)
         if parts is None or (parts[2] not in (None, "Flat") and parts[2][3:] not in FORMS):
             return None

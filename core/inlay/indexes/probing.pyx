@@ -13,7 +13,7 @@ each first, and then list after list. A query's candidates are exactly the best 
 import numpy as np
 
 from libc.stddef cimport size_t
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libcpp.vector cimport vector
 
@@ -168,7 +168,8 @@ def search(
     """
     cdef Probing job
     cdef Py_ssize_t n = scan.n_queries
-    cdef size_t rows
+    cdef size_t rows = 0
+    cdef int64_t part
     scores, labels = results(
         &job.search, scan, last, k, min(candidates, max(len(placed.lists), 1)), allowed, ids, base
     )
@@ -184,7 +185,8 @@ def search(
         1, min(<Py_ssize_t>GROUP, (n + threads - 1) // threads, VISITS // probes.shape[1])
     )
     if n == 1 and threads > 1:
-        rows = rows_in(placed.lists, probes, None)[0]
+        for part in probes[0]:
+            rows += rows_in(placed.lists, part, NULL) if part >= 0 else 0
         job.search.parts = max(<size_t>1, min(rows // LEAST_PART, <size_t>threads))
     job.scores = <float*>malloc(<size_t>threads * FEW * RUN * sizeof(float))
     job.visits = <uint64_t*>malloc(<size_t>threads * job.search.group * job.n_probes * sizeof(uint64_t))
@@ -198,31 +200,50 @@ def search(
     return scores, labels
 
 
-def rows_in(Lists lists not None, const int64_t[:, ::1] probes, Bits allowed):
-    """Return how many allowed rows the lists of each query hold together, int64 (n_queries,)."""
-    cdef Py_ssize_t query, rank
-    cdef size_t which, row, end, first = 0, i, length
+cdef size_t rows_in(Lists lists, size_t which, const uint64_t* allowed) noexcept nogil:
+    # How many rows of a list are allowed.
+    cdef size_t row = 0, size = lists.sizes[which], first = 0, length, i, found = 0
+    if allowed == NULL:
+        return size
+    while row < size:
+        length = lists.run(which, row, &first)
+        for i in range(first, first + length):
+            found += is_in(allowed, lists.slot_of[i])
+        row += length
+    return found
+
+
+def short_of(
+    Lists lists not None, const int64_t[:, ::1] probes, Bits allowed, Py_ssize_t wanted
+):
+    """Return whose lists hold fewer than `wanted` allowed rows in all, bool (n_queries,); None if none do."""
+    cdef Py_ssize_t query, rank, n = probes.shape[0], n_probes = probes.shape[1], total, n_short = 0
+    cdef const uint64_t* words = &allowed.words[0] if allowed is not None else NULL
     cdef vector[int64_t] known
-    cdef int64_t[::1] view
-    counts = np.zeros(probes.shape[0], np.int64)
-    view = counts
-    known.assign(lists.n_lists, -1)
+    cdef vector[uint8_t] short
+    cdef int64_t which
+    short.assign(n, False)
+    if words != NULL:
+        known.assign(lists.n_lists, -1)
     with nogil:
-        for query in range(probes.shape[0]):
-            for rank in range(probes.shape[1]):
-                if probes[query, rank] < 0:
-                    continue
+        for query in range(n):
+            total = rank = 0
+            while total < wanted and rank < n_probes:
                 which = probes[query, rank]
+                rank += 1
+                if which < 0:
+                    continue
+                if words == NULL:
+                    total += lists.sizes[which]
+                    continue
                 if known[which] < 0:
-                    row, end = 0, lists.sizes[which]
-                    known[which] = end if allowed is None else 0
-                    while row < end and allowed is not None:
-                        length = lists.run(which, row, &first)
-                        for i in range(first, first + length):
-                            known[which] += is_in(&allowed.words[0], lists.slot_of[i])
-                        row += length
-                view[query] += known[which]
-    return counts
+                    known[which] = rows_in(lists, which, words)
+                total += known[which]
+            short[query] = total < wanted
+            n_short += total < wanted
+    if not n_short:
+        return None
+    return np.array(short, np.bool_)
 
 
 cdef struct Among:

@@ -7,6 +7,7 @@ import reference_lorann as reference
 from inlay.codecs import lorann
 from inlay.codecs.lorann_encode import decode, encode
 from inlay.codecs.lorann_fit import apart, coefficients, projection, reduced_rank
+from inlay.codecs.lorann_scorer import LorannScorer
 from tests.awkward import seeds
 
 sizes = st.sampled_from([1, 2, 7, 31, 33, 64])
@@ -162,3 +163,61 @@ def test_codes_come_back_from_their_blocks(n, length, bits, seed):
     codes = np.random.default_rng(seed).integers(0, 2**bits, (n, length), np.uint8)
     blocks = lorann.packed(codes, bits)
     np.testing.assert_array_equal(lorann.unpacked(blocks, n, length, bits), codes)
+
+
+# Centres
+
+
+def scorer_of(queries, directions, centres, squared_l2):
+    """Queries ready to choose among lists; with models that hold nothing."""
+    size = len(directions)
+    models, codes = lorann.Models(size, 0, 4), lorann.LorannCodes(0, 4, squared_l2)
+    models.resize(len(centres))
+    return LorannScorer(squared_l2, queries, lorann.Coarse(directions, centres, squared_l2), models, codes, 1)
+
+
+def scores_of(queries, directions, centres, squared_l2):
+    points = queries @ directions.T
+    products = points @ centres.T
+    return np.square(centres).sum(axis=1) - 2 * products if squared_l2 else -products
+
+
+@given(
+    n_queries=st.sampled_from([1, 2, 7, 8, 9, 23]),
+    dim=st.sampled_from([1, 3, 40, 65]),
+    n_lists=st.integers(1, 40),
+    squared_l2=st.booleans(),
+    seed=seeds,
+)
+def test_the_nearest_centres_are_chosen(n_queries, dim, n_lists, squared_l2, seed):
+    rng = np.random.default_rng(seed)
+    size = max(1, dim // 2)
+    directions = np.linalg.qr(rng.standard_normal((dim, size)))[0].T.astype(np.float32)
+    queries = rng.standard_normal((n_queries, dim)).astype(np.float32)
+    centres = rng.standard_normal((n_lists, size)).astype(np.float32)
+    wanted = min(5, n_lists)
+    found = scorer_of(queries, directions, centres, squared_l2).nearest_lists(wanted, 1)
+    scores = scores_of(queries, directions, centres, squared_l2)
+    chosen = np.take_along_axis(scores, found, axis=1)
+    assert (np.sort(found, axis=1)[:, 1:] != np.sort(found, axis=1)[:, :-1]).all()
+    # Queries, directions, t and centres are each rounded by a part in 127 of their largest number at most.
+    slack = 0.15 * np.linalg.norm(queries, axis=1) * np.linalg.norm(centres, axis=1).max()
+    assert (np.sort(chosen, axis=1) <= np.sort(scores, axis=1)[:, :wanted] + slack[:, None]).all()
+    for i, query in enumerate(queries):
+        alone = scorer_of(query[None], directions, centres, squared_l2).nearest_lists(wanted, 1)
+        np.testing.assert_array_equal(found[i], alone[0])
+
+
+@pytest.mark.parametrize("squared_l2", [False, True])
+def test_what_all_centres_have_in_common_hides_none_of_them(squared_l2):
+    rng = np.random.default_rng(0)
+    directions, centres = np.eye(32, dtype=np.float32), rng.standard_normal((50, 32)).astype(np.float32)
+    queries = centres + np.float32(0.1) * rng.standard_normal((50, 32)).astype(np.float32)
+    centres[:, 0] += 1000
+    queries[:, 0] += 1000
+    if not squared_l2:
+        centres /= np.linalg.norm(centres[:, 1:], axis=1, keepdims=True)
+        centres[:, 0] = 1000
+    found = scorer_of(queries, directions, centres, squared_l2).nearest_lists(1, 1)[:, 0]
+    exact = scores_of(np.float64(queries), directions, np.float64(centres), squared_l2).argmin(axis=1)
+    assert (found == exact).mean() >= 0.9

