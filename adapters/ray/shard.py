@@ -95,6 +95,7 @@ class Shard:
         self._map = load(self._home)
         self._turn = (self._map.keeper, 0)  # of the latest change
         self._sight: tuple[object, I64] | None = None
+        self._retired = False
         self._collection = self._opened(writes, durability, recall)
         self._store = self._collection._store
 
@@ -136,11 +137,20 @@ class Shard:
             map = self._map
             if version != map.version:
                 raise StaleMap
-            with self._store.reading() as (view, reader):
-                # A state from before a map was adopted may still have what has gone by that map.
-                if self._map.version == map.version:
-                    yield view, reader, self._visible(view, map) if self._number in map.unsettled else None
-                    return
+            try:
+                with self._store.reading() as (view, reader):
+                    # A state from before a map was adopted may still have what has gone by that map.
+                    if self._map.version == map.version:
+                        yield (
+                            view,
+                            reader,
+                            self._visible(view, map) if self._number in map.unsettled else None,
+                        )
+                        return
+            except RuntimeError:
+                if self._retired:  # by the map that came after the one of this question
+                    raise StaleMap from None
+                raise
 
     def _visible(self, view: View, map: Map) -> I64:
         state = (view.state.version, map.version)
@@ -359,6 +369,7 @@ class Shard:
 
     def close(self) -> None:
         """Let go of the files."""
+        self._retired = True
         self._collection.close()
 
     # Moving

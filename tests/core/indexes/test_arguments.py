@@ -211,7 +211,9 @@ def test_unknown_attributes_are_refused(form):
     for name in ("nprobes", "patience", "Rerank"):
         with pytest.raises(AttributeError):
             setattr(index, name, 3)
-    for name in ("dim", "metric", "seed", "ids", "spec", "nbytes", "is_trained", *type(index).OPTIONS):
+    # How much effort linking takes may change from one batch to the next.
+    fixed = set(type(index).OPTIONS) - {"ef_construction"}
+    for name in ("dim", "metric", "seed", "ids", "spec", "nbytes", "is_trained", *sorted(fixed)):
         with pytest.raises(AttributeError):
             setattr(index, name, 3)
 
