@@ -73,7 +73,7 @@ class RVQCodec(AdditiveCodec):
         Code only so many principal directions of the rows; None, or dim: all coordinates as they are.
     mode : {"plain", "progressive"}
         How a stage's codewords are found: by k-means from k-means++ seeds, or in a few directions first, then
-        in more and more of them, which leaves less error in several times the time.
+        in more and more of them, which leaves less error of rows that were not trained on, in more time.
     residual : bool
         See `AdditiveCodec`.
     """
@@ -86,7 +86,7 @@ class RVQCodec(AdditiveCodec):
         bits: int = 8,
         beam: int = BEAM,
         directions: int | None = None,
-        mode: str = "plain",
+        mode: str = "progressive",
         residual: bool = False,
     ) -> None:
         super().__init__(dim, squared_l2, stages, bits, True, residual, beam)

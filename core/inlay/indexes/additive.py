@@ -195,7 +195,7 @@ class RVQIndex(AdditiveIndex):
         Code only so many principal directions of the rows; None is 256, or all where there are fewer.
     mode : {"plain", "progressive"}
         How codewords are trained: by k-means, or by k-means in directions that grow in number, which leaves a
-        few percent less error in several times the time.
+        twentieth to a tenth less error of rows that were not trained on, in twice the time.
     vectors : {None, "lvq8", "float16", "float32"}
         What is kept of the rows beside their codes, cold, to score candidates again.
 
@@ -235,7 +235,7 @@ class RVQIndex(AdditiveIndex):
         bits: int = 8,
         beam: int = BEAM,
         directions: int | None = None,
-        mode: str = "plain",
+        mode: str = "progressive",
         vectors: str | None = None,
         seed: int = 0,
     ) -> None:

@@ -100,7 +100,7 @@ def test_distances_are_those_to_the_rows_that_are_held(made, code, metric, by_re
     # One level of LVQ estimates the distances of rows instead; norms of stages have a byte.
     near = {"LVQ4": 0.1, "LVQ8": 0.01}.get(code, 0.03 if by_residual and metric == "l2" else 1e-4)
     np.testing.assert_allclose(distances, expected, atol=near * np.abs(expected).max())
-    floor = {"LVQ4": 0.75, "PQ8x4fs": 0.3, "RVQ3x4": 0.2}.get(code, 0.9)
+    floor = {"LVQ4": 0.75, "PQ8x4fs": 0.3, "RVQ3x4": 0.15}.get(code, 0.9)
     assert share(exact(metric), ids) >= floor
 
 
