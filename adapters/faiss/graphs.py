@@ -200,7 +200,35 @@ class IndexHNSWSQ(IndexHNSW):
         return self.sq.qtype
 
 
-class IndexSymQG(IndexGraph):
+class _WalkedByCodes(IndexGraph):
+    """A graph that is walked by small codes, with rows beside it for the last word."""
+
+    #: The core's index, what `index_factory` calls it, and what the core calls the ways to keep rows.
+    CORE: ClassVar[type[inlay.SymphonyQGIndex | inlay.QuIVerIndex]]
+    NAME: ClassVar[str]
+    VECTORS: ClassVar[Mapping[str, str]]
+
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "R", "metric", "code")
+
+    R: int
+    code: str
+
+    def __init__(self, d: int, R: int = 32, metric: int = METRIC_L2, code: str = "Flat") -> None:
+        if code not in self.VECTORS:
+            raise IndexOperationError(f"{self.NAME} keeps rows as {', '.join(self.VECTORS)}, not {code!r}")
+        self.R, self.code = as_int(R, "R", 1), code
+        super().__init__(d, metric)
+
+    def _new_core(self, metric: str) -> inlay.Index:
+        return self.CORE(self.d, metric, degree=self.R, vectors=self.VECTORS[self.code])
+
+    @property
+    def factory_string(self) -> str:
+        """Such as "SymQG32,Flat" and the like."""
+        return f"{self.NAME}{self.R},{self.code}"
+
+
+class IndexSymQG(_WalkedByCodes):
     """SymphonyQG: a graph whose rows hold codes of their links.
 
     Parameters
@@ -209,74 +237,36 @@ class IndexSymQG(IndexGraph):
     R : int
         Links of a row, a multiple of 32.
     metric : int
-    code : {"Flat", "LVQ8", "LVQ8x4", "LVQ8x8"}
-        What has the last word: float32 rows, the codes of 8 bits that the walk has seen, or two levels.
+    code : {"Flat", "SQfp16", "LVQ8", "SQ8", "LVQ8x4", "LVQ8x8"}
+        What has the last word: float32 or float16 rows, the codes of 8 bits that the walk has seen (by either
+        name), or two levels.
     """
 
-    VECTORS: ClassVar[Mapping[str, str]] = {
+    CORE = inlay.SymphonyQGIndex
+    NAME = "SymQG"
+    VECTORS = {
         "Flat": "float32",
+        "SQfp16": "float16",
         "LVQ8": "lvq8",
+        "SQ8": "lvq8",
         "LVQ8x4": "lvq8x4",
         "LVQ8x8": "lvq8x8",
-        "SQ8": "lvq8",
-        "SQfp16": "float16",
     }
 
-    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "R", "metric", "code")
 
-    R: int
-    code: str
-
-    def __init__(self, d: int, R: int = 32, metric: int = METRIC_L2, code: str = "Flat") -> None:
-        if code not in self.VECTORS:
-            raise IndexOperationError(f"SymQG keeps rows as {', '.join(self.VECTORS)}, not {code!r}")
-        self.R, self.code = as_int(R, "R", 1), code
-        super().__init__(d, metric)
-
-    def _new_core(self, metric: str) -> inlay.Index:
-        return inlay.SymphonyQGIndex(self.d, metric, degree=self.R, vectors=self.VECTORS[self.code])
-
-    @property
-    def factory_string(self) -> str:
-        """Such as "SymQG32,Flat" and the like."""
-        return f"SymQG{self.R},{self.code}"
-
-
-class IndexQuIVer(IndexGraph):
+class IndexQuIVer(_WalkedByCodes):
     """QuIVer: a graph built and walked in two bits a dimension, with rows for the candidates.
 
     Parameters
     ----------
     d : int
     R : int
-        Links of a row.
+        Links of a row, 2 at least.
     metric : int
-    code : {"Flat", "LVQ8", "SQ8", "SQfp16"}
-        How rows are kept.
+    code : {"Flat", "SQfp16", "LVQ8", "SQ8"}
+        How rows are kept: as float32, as float16, or in codes of 8 bits (by either name).
     """
 
-    VECTORS: ClassVar[Mapping[str, str]] = {
-        "Flat": "float32",
-        "LVQ8": "lvq8",
-        "SQ8": "lvq8",
-        "SQfp16": "float16",
-    }
-
-    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "R", "metric", "code")
-
-    R: int
-    code: str
-
-    def __init__(self, d: int, R: int = 32, metric: int = METRIC_L2, code: str = "Flat") -> None:
-        if code not in self.VECTORS:
-            raise IndexOperationError(f"QuIVer keeps rows as {', '.join(self.VECTORS)}, not {code!r}")
-        self.R, self.code = as_int(R, "R", 2), code
-        super().__init__(d, metric)
-
-    def _new_core(self, metric: str) -> inlay.Index:
-        return inlay.QuIVerIndex(self.d, metric, degree=self.R, vectors=self.VECTORS[self.code])
-
-    @property
-    def factory_string(self) -> str:
-        """Such as "QuIVer32,Flat" and the like."""
-        return f"QuIVer{self.R},{self.code}"
+    CORE = inlay.QuIVerIndex
+    NAME = "QuIVer"
+    VECTORS = {"Flat": "float32", "SQfp16": "float16", "LVQ8": "lvq8", "SQ8": "lvq8"}
