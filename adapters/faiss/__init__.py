@@ -68,11 +68,14 @@ from .io import (
     clone_index,
     deserialize_index,
     read_index,
+    read_VectorTransform,
     serialize_index,
     verify,
     write_index,
+    write_VectorTransform,
 )
 from .ivf import (
+    DirectMap,
     IndexIVF,
     IndexIVFFlat,
     IndexIVFLVQ,
@@ -161,6 +164,7 @@ __all__ = [
     "ClusteringIterationStats",
     "ClusteringParameters",
     "DimensionError",
+    "DirectMap",
     "FileIOReader",
     "FileIOWriter",
     "HadamardRotation",
@@ -269,6 +273,7 @@ __all__ = [
     "rand_smooth_vectors",
     "randint",
     "randn",
+    "read_VectorTransform",
     "read_index",
     "rev_swig_ptr",
     "serialize_index",
@@ -279,6 +284,7 @@ __all__ = [
     "vector_float_to_array",
     "vector_to_array",
     "verify",
+    "write_VectorTransform",
     "write_index",
 ]
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import inlay
 
-from .arrays import as_int
+from .arrays import F32, as_int
 from .codes import (
     ProductQuantizer,
     ResidualQuantizer,
@@ -74,7 +74,8 @@ class IndexScalarQuantizer(CodesIndex):
     ----------
     d : int
     qtype : int
-        `ScalarQuantizer.QT_8bit`, `QT_6bit`, `QT_4bit`, `QT_fp16` or `QT_bf16`.
+        One of `ScalarQuantizer`. `QT_fp16`, `QT_bf16`, `QT_8bit_direct` and `QT_8bit_direct_signed` need no
+        training; an index without rows gains by it.
     metric : int
     """
 
@@ -85,6 +86,11 @@ class IndexScalarQuantizer(CodesIndex):
     def __init__(self, d: int, qtype: int = ScalarQuantizer.QT_8bit, metric: int = METRIC_L2) -> None:
         self.sq = ScalarQuantizer(d, qtype)
         super().__init__(d, metric)
+        self.sq.prepare(self._core)
+
+    def _learn(self, x: F32) -> None:
+        if self.sq.learns or not self.ntotal:
+            super()._learn(x)
 
     @property
     def qtype(self) -> int:

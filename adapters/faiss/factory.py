@@ -5,7 +5,8 @@
     transform PCA[W][R]n | OPQm[_n] | RR[n] | HR[seed] | L2norm | Padn
     core      code | lists | LoRANNn | graph | "(" spec ")"
     lists     IVFn[k|M][_HNSWm | (spec)] "," (code | LoRANN[rank][xB])
-    code      Flat | SQ8 | SQ6 | SQ4 | SQfp16 | SQbf16 | LVQb[xr] | (RVQ|RQ)MxB | (RVQ|RQ)Mx4fs | PQm[xb]
+    code      Flat | sq | LVQb[xr] | (RVQ|RQ)MxB | (RVQ|RQ)Mx4fs | PQm[xb]
+    sq        SQ8 | SQ6 | SQ4 | SQfp16 | SQbf16 | SQ8_direct | SQ8_direct_signed
     graph     (HNSW | SymQG | QuIVer)R[("," | "_") code]
 
 It is read as FAISS reads it: ids outermost, then the refinement, then transforms from left to right, so that

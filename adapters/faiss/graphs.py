@@ -12,8 +12,10 @@ import inlay
 from inlay.indexes.navigable import NavigableIndex
 
 from .arrays import F32, I64, as_int
+from .coded import IndexLVQ, IndexScalarQuantizer
 from .codes import ScalarQuantizer
 from .errors import IndexOperationError
+from .flat import IndexFlat
 from .kind import METRIC_L2, Values
 from .statistics import cvar
 from .stored import StoredIndex
@@ -147,6 +149,25 @@ class IndexHNSW(IndexGraph):
         """Such as "HNSW32,Flat" and the like."""
         return f"HNSW{self.M},{self.code or 'Flat'}"
 
+    @property
+    def storage(self) -> StoredIndex:
+        """The rows alone, in the order in which they were added: a copy, made at each call."""
+        storage = self._empty_storage()
+        with self._lock.shared():
+            if self.ntotal:
+                rows = self._rows(self._names.keys)
+                if not storage.is_trained:
+                    storage.train(rows)
+                storage.add(rows)
+        storage._read_only = True
+        return storage
+
+    def _empty_storage(self) -> StoredIndex:
+        if self.code is None:
+            return IndexFlat(self.d, self.metric_type)
+        bits, _, residual_bits = self.code.removeprefix("LVQ").partition("x")
+        return IndexLVQ(self.d, int(bits), int(residual_bits or 0), self.metric_type)
+
 
 class IndexHNSWFlat(IndexHNSW):
     """A navigable graph over float32 rows.
@@ -188,6 +209,14 @@ class IndexHNSWSQ(IndexHNSW):
     ) -> None:
         self.sq = ScalarQuantizer(d, qtype)
         super().__init__(d, M, metric, self.sq.code)
+        self.sq.prepare(self._core)
+
+    def _learn(self, x: F32) -> None:
+        if self.sq.learns or not self.ntotal:
+            super()._learn(x)
+
+    def _empty_storage(self) -> StoredIndex:
+        return IndexScalarQuantizer(self.d, self.qtype, self.metric_type)
 
     @property
     def factory_string(self) -> str:
@@ -244,7 +273,7 @@ class IndexSymQG(_WalkedByCodes):
 
     CORE = inlay.SymphonyQGIndex
     NAME = "SymQG"
-    VECTORS = {
+    VECTORS: ClassVar[Mapping[str, str]] = {
         "Flat": "float32",
         "SQfp16": "float16",
         "LVQ8": "lvq8",
@@ -269,4 +298,9 @@ class IndexQuIVer(_WalkedByCodes):
 
     CORE = inlay.QuIVerIndex
     NAME = "QuIVer"
-    VECTORS = {"Flat": "float32", "SQfp16": "float16", "LVQ8": "lvq8", "SQ8": "lvq8"}
+    VECTORS: ClassVar[Mapping[str, str]] = {
+        "Flat": "float32",
+        "SQfp16": "float16",
+        "LVQ8": "lvq8",
+        "SQ8": "lvq8",
+    }

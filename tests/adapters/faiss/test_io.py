@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import zlib
 
@@ -232,6 +233,35 @@ def test_limits_of_what_files_may_hold(x):
     finally:
         faiss.set_deserialization_loop_limit(parts)
         faiss.set_deserialization_vector_byte_limit(size)
+
+
+def test_an_index_comes_through_a_pipe_that_stays_open(x, tmp_path):
+    receiver, sender = os.pipe()
+    index = filled("SQ8", x)
+    faiss.write_index(index, faiss.PyCallbackIOWriter(lambda data: os.write(sender, data)))
+    assert_same(faiss.read_index(faiss.PyCallbackIOReader(lambda size: os.read(receiver, size))), index, x)
+    os.close(sender)
+    os.close(receiver)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(faiss.IndexFileError, match="a pipe or a device"):
+        faiss.read_index(tmp_path / "pipe")
+
+
+def test_transforms_have_files_of_their_own(x, tmp_path):
+    transform = faiss.PCAMatrix(D, 4, -0.5)
+    transform.train(x)
+    faiss.write_VectorTransform(transform, tmp_path / "a")
+    memory = faiss.VectorIOWriter()
+    faiss.write_VectorTransform(transform, memory)
+    for source in (tmp_path / "a", faiss.VectorIOReader(memory.data)):
+        twin = faiss.read_VectorTransform(source)
+        transform.check_identical(twin)
+        np.testing.assert_array_equal(twin.apply(x), transform.apply(x))
+    with pytest.raises(faiss.IndexFileError, match="read_VectorTransform"):
+        faiss.read_index(tmp_path / "a")
+    faiss.write_index(faiss.IndexFlatL2(D), tmp_path / "a")
+    with pytest.raises(faiss.IndexFileError, match="read_index"):
+        faiss.read_VectorTransform(tmp_path / "a")
 
 
 def test_a_class_of_somebody_else_is_not_written():
