@@ -95,12 +95,14 @@ from .limits import (
 )
 from .parameters import (
     IndexRefineSearchParameters,
+    IVFPQSearchParameters,
     IVFSearchParameters,
     ParameterSpace,
     SearchParameters,
     SearchParametersGraph,
     SearchParametersHNSW,
     SearchParametersIVF,
+    SearchParametersPQ,
     SearchParametersPreTransform,
 )
 from .pretransform import IndexPreTransform
@@ -127,6 +129,8 @@ from .streams import (
     BufferedIOWriter,
     FileIOReader,
     FileIOWriter,
+    IOReader,
+    IOWriter,
     PyCallbackIOReader,
     PyCallbackIOWriter,
     VectorIOReader,
@@ -179,6 +183,9 @@ __all__ = [
     "IDSelectorRange",
     "IDSelectorTranslated",
     "IDSelectorXOr",
+    "IOReader",
+    "IOWriter",
+    "IVFPQSearchParameters",
     "IVFSearchParameters",
     "Index",
     "IndexFileError",
@@ -234,6 +241,7 @@ __all__ = [
     "SearchParametersGraph",
     "SearchParametersHNSW",
     "SearchParametersIVF",
+    "SearchParametersPQ",
     "SearchParametersPreTransform",
     "StrIDMap",
     "TrainingWarning",

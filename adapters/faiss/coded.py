@@ -149,9 +149,13 @@ class IndexPQFastScan(IndexPQ):
         Accepted: rows always lie in blocks of 64.
     """
 
+    MADE_OF: ClassVar[tuple[str, ...]] = (*IndexPQ.MADE_OF, "bbs")
+
+    bbs: int
+
     def __init__(self, d: int, M: int, nbits: int = 4, metric: int = METRIC_L2, bbs: int = 32) -> None:
         super().__init__(d, M, nbits, metric)
-        as_int(bbs, "bbs", 0)
+        self.bbs = as_int(bbs, "bbs", 0)
 
 
 class IndexRVQ(CodesIndex):

@@ -47,10 +47,8 @@ class HNSW:
         setattr(self._index, name, value)
 
     def nb_neighbors(self, layer_no: int) -> int:
-        """Return the most links of a row; there is one layer, 0."""
-        if layer_no != 0:
-            raise IndexOperationError("the graph has one layer, 0")
-        return self._core.degree
+        """Return the most links of a row on a layer: of layer 0, which has all rows; half as many above."""
+        return self._core.degree // (2 if as_int(layer_no, "layer_no", 0) else 1)
 
     @property
     def _core(self) -> NavigableIndex:

@@ -91,6 +91,8 @@ def write_index(index: Index | StrIDMap, fname: Any) -> None:
     IndexFileError
         A RuntimeError and an OSError, when the file cannot be written.
     """
+    if not isinstance(index, (Index, StrIDMap)):
+        raise TypeError(f"index must be an index, not {type(index).__name__}")
     with index._lock.shared():
         _write(fname, *_contents(index))
 

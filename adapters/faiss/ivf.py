@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 
 import inlay
@@ -28,7 +29,7 @@ from .codes import (
 )
 from .errors import DimensionError, IndexOperationError, UnknownIdError, operation
 from .flat import IndexFlat
-from .kind import METRIC_L2, Values
+from .kind import METRIC_INNER_PRODUCT, METRIC_L2, Values
 from .statistics import cvar
 from .stored import StoredIndex
 
@@ -73,7 +74,7 @@ class IndexIVF(StoredIndex):
     def __init__(self, quantizer: Index, d: int, nlist: int, metric: int = METRIC_L2) -> None:
         self.nlist = as_int(nlist, "nlist", 1)
         self.cp = ClusteringParameters()
-        self.cp.niter = 10
+        self.cp.niter, self.cp.spherical = 10, metric == METRIC_INNER_PRODUCT
         if not isinstance(quantizer, Index):
             raise TypeError(f"quantizer must be an index, not {type(quantizer).__name__}")
         if quantizer.d != as_int(d, "d", 1):
@@ -209,11 +210,21 @@ class IndexIVFFlat(IndexIVF):
     Parameters
     ----------
     quantizer : Index
-        Of the centroids; filled by `train`.
+        Of the centroids; filled by `train`. Over one that holds nlist of them, the index is trained.
     d, nlist : int
         Dimensions and lists.
     metric : int
     """
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it takes rows."""
+        return super().is_trained or self.quantizer.ntotal == self.nlist
+
+    def _append(self, x: F32, labels: I64 | None) -> I64:
+        if not self._core.is_trained:
+            self._learn(np.zeros((1, self.d), np.float32))  # there are centroids, and nothing else to learn
+        return super()._append(x, labels)
 
     @property
     def _code(self) -> str:
@@ -362,6 +373,10 @@ class IndexIVFPQFastScan(IndexIVFPQ):
         Accepted: rows always lie in blocks of 64.
     """
 
+    MADE_OF: ClassVar[tuple[str, ...]] = (*IndexIVFPQ.MADE_OF, "bbs")
+
+    bbs: int
+
     def __init__(
         self,
         quantizer: Index,
@@ -373,7 +388,7 @@ class IndexIVFPQFastScan(IndexIVFPQ):
         bbs: int = 32,
     ) -> None:
         super().__init__(quantizer, d, nlist, M, nbits, metric)
-        as_int(bbs, "bbs", 0)
+        self.bbs = as_int(bbs, "bbs", 0)
 
 
 class IndexIVFRVQ(_IVFStages):

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -144,13 +145,21 @@ class LinearTransform(VectorTransform):
         super().__init__(d_in, d_out)
         self.have_bias = bool(have_bias)
         self.is_trained = False
-        self._matrix = np.zeros((self.d_out, self.d_in), np.float32)
-        self._bias = np.zeros(self.d_out, np.float32)
 
     @property
     def factory_string(self) -> str:
         """None of its own: a matrix is given, or learned by a class below."""
         return f"Linear{self.d_out}"
+
+    # Neither takes memory before it is needed: a file may lie about dimensions.
+
+    @cached_property
+    def _matrix(self) -> F32:
+        return np.zeros((self.d_out, self.d_in), np.float32)
+
+    @cached_property
+    def _bias(self) -> F32:
+        return np.zeros(self.d_out, np.float32)
 
     @property
     def A(self) -> F32:
@@ -352,7 +361,11 @@ class HadamardRotation(VectorTransform):
     def __init__(self, d: int, seed: int = 12345) -> None:
         super().__init__(d, 1 << (as_int(d, "d", 1) - 1).bit_length())
         self.seed = as_int(seed, "seed", 0)
-        self._rotation = _Hadamard(self.d_out, self.seed)
+
+    @cached_property
+    def _rotation(self) -> _Hadamard:
+        """Drawn when it is needed: a file may lie about d_in."""
+        return _Hadamard(self.d_out, self.seed)
 
     def _forward(self, x: F32) -> F32:
         return self._rotation.apply(np.pad(x, ((0, 0), (0, self.d_out - self.d_in))))

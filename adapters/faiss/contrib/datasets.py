@@ -83,16 +83,16 @@ class SyntheticDataset(Dataset):
         self.metric = metric
         rows = rand_smooth_vectors(self.nt + self.nb + self.nq, self.d, seed)
         parts: list[F32] = np.split(rows, [self.nt, self.nt + self.nb])
-        self._train, self._base, self._queries = parts
+        self.xt, self.xb, self.xq = parts
 
     def get_queries(self) -> F32:
         """Return the queries, float32 (nq, d)."""
-        return self._queries
+        return self.xq
 
     def get_train(self, maxtrain: int | None = None) -> F32:
         """Return rows to train with, float32 (nt, d), or so many of them."""
-        return self._train[: self.nt if maxtrain is None else maxtrain]
+        return self.xt[: self.nt if maxtrain is None else maxtrain]
 
     def get_database(self) -> F32:
         """Return the rows, float32 (nb, d)."""
-        return self._base
+        return self.xb

@@ -192,7 +192,7 @@ def test_false_headers_with_right_checksums_are_refused_or_harmless(name, indexe
     places = list(leaves(json.loads(raw[24 : 24 + length])["header"]))
     rng = np.random.default_rng(len(name))
     refused = 0
-    for _ in range(120):
+    for _ in range(60):
         place = places[rng.integers(len(places))]
         value = FALSE[rng.integers(len(FALSE))]
 
@@ -207,7 +207,7 @@ def test_false_headers_with_right_checksums_are_refused_or_harmless(name, indexe
             refused += 1
         else:
             ask(index, x)
-    assert refused > 40
+    assert refused > 20
 
 
 def ask(index, x):
@@ -245,6 +245,31 @@ def test_an_index_comes_through_a_pipe_that_stays_open(x, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(faiss.IndexFileError, match="a pipe or a device"):
         faiss.read_index(tmp_path / "pipe")
+
+
+def test_streams_have_the_names_that_scripts_know(x):
+    index = faiss.IndexFlatL2(D)
+    index.add(x)
+    writer = faiss.VectorIOWriter()
+    faiss.write_index(index, writer)
+    data = faiss.vector_to_array(writer.data)
+    assert data.tobytes() == faiss.serialize_index(index).tobytes()
+    filled_by_copy, filled_by_swap = faiss.VectorIOReader(), faiss.VectorIOReader()
+    faiss.copy_array_to_vector(data, filled_by_copy.data)
+    filled_by_swap.data.swap(writer.data)
+    assert writer.data.size() == 0
+    for reader in (filled_by_copy, filled_by_swap):
+        assert_same(faiss.read_index(reader), index, x)
+    # One item after another, through what `swig_ptr` gives.
+    writer = faiss.VectorIOWriter()
+    assert faiss.BufferedIOWriter(writer)(faiss.swig_ptr(x), 4, x.size) == x.size
+    twin = np.zeros_like(x)
+    reader = faiss.BufferedIOReader(faiss.VectorIOReader(writer.data))
+    assert reader(faiss.swig_ptr(twin), 4, x.size) == x.size
+    np.testing.assert_array_equal(twin, x)
+    assert reader(faiss.swig_ptr(twin), 4, 1) == 0
+    with pytest.raises(TypeError, match="must be an index"):
+        faiss.write_index(None, writer)
 
 
 def test_transforms_have_files_of_their_own(x, tmp_path):

@@ -298,6 +298,14 @@ def test_a_quantizer_with_centroids_is_taken_as_it_is(x):
     other = faiss.IndexIVFFlat(faiss.IndexFlatL2(D), D, 6)
     other.train(x)
     assert other.quantizer.ntotal == 6
+    again = faiss.IndexIVFFlat(quantizer, D, 6)
+    assert again.is_trained
+    assert faiss.clone_index(again).is_trained
+    again.add(x)
+    again.nprobe = 6
+    np.testing.assert_array_equal(again.search(x[:9], 4)[1], index.search(x[:9], 4)[1])
+    assert not faiss.IndexIVFFlat(quantizer, D, 5).is_trained
+    assert not faiss.IndexIVFPQ(quantizer, D, 6, 4, 4).is_trained
     with pytest.raises(ValueError, match="d = 16"):
         faiss.IndexIVFFlat(quantizer, 3, 6)
     with pytest.raises(RuntimeError, match="holds 6 rows"):
@@ -339,6 +347,22 @@ def test_every_kind_of_scalar_quantiser(name, x):
     assert faiss.index_factory(D, string).factory_string == string
     with pytest.raises(RuntimeError, match="4 and 8"):
         faiss.IndexPQ(D, 4, 6)
+
+
+@pytest.mark.parametrize(
+    "string",
+    ["Flat", "SQ8", "LVQ4x8", "PQ4x4", "RQ3x4", "IVF4,SQ8", "IVF4,PQ4x4", "HNSW4,SQ8", "PCA4,SQ4,RFlat"],
+)
+def test_codes_have_their_size_before_and_after_training(string, x):
+    index = faiss.index_factory(D, string)
+    size = index.sa_code_size()
+    index.train(x)
+    codes = index.sa_encode(x)
+    assert (size, index.sa_code_size()) == (codes.shape[1], codes.shape[1])
+    assert index.sa_encode(x[:0]).shape == (0, size)
+    assert index.sa_decode(codes[:0]).shape == (0, D)
+    error = np.square(index.sa_decode(codes) - x).sum()
+    assert error < 0.5 * np.square(x).sum()
 
 
 def test_counters_and_views(x):
