@@ -11,6 +11,7 @@ import pytest
 
 import inlay
 import inlay.adapters.faiss as faiss
+from tests.adapters.faiss import fuzz
 
 pytestmark = pytest.mark.filterwarnings("ignore::inlay.adapters.faiss.TrainingWarning", "ignore:two bits")
 N, D = 80, 12
@@ -208,6 +209,12 @@ def test_false_headers_with_right_checksums_are_refused_or_harmless(name, indexe
         else:
             ask(index, x)
     assert refused > 20
+
+
+@pytest.mark.parametrize("first", [0, 40])
+def test_the_fuzz_command_in_short(first, tmp_path):
+    said = [fuzz.tried(3, number, tmp_path / "file") for number in range(first, first + 40)]
+    assert any(came.endswith("refused") for came in said)
 
 
 def ask(index, x):
