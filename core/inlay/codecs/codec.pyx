@@ -1,5 +1,7 @@
 """The contract every codec keeps: rows to codes, codes to rows, and scores."""
 
+import math
+
 import numpy as np
 
 
@@ -63,7 +65,8 @@ cdef class Codes:
     def pack(self, slots):
         """Return all that is kept of rows, each by itself, uint8 (n, bytes)."""
         parts = [np.ascontiguousarray(self.gather(name, slots)) for name in self.tables]
-        return np.concatenate([part.reshape(len(slots), -1).view(np.uint8) for part in parts], axis=1)
+        flat = [part.reshape(len(slots), math.prod(part.shape[1:])) for part in parts]
+        return np.concatenate([part.view(np.uint8) for part in flat], axis=1)
 
     def unpack(self, packed):
         """Append rows that `pack` gave."""

@@ -159,6 +159,11 @@ class IVFIndex(ListedIndex):
 
     # Codes by themselves: the number of the row's list, then its code
 
+    @property
+    def code_size(self) -> int:
+        """Bytes of what `encode` gives for a row."""
+        return 4 + super().code_size
+
     def _packed(self, rows: F32) -> U8:
         assert self._centres is not None
         labels = self._labels(rows)
