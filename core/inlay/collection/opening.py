@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
-
 from ..arrays import as_count
 from ..indexes import from_spec
 from . import batch, choice
@@ -70,18 +68,10 @@ class Wanted:
                 raise ValueError(f"{what}={given!r} was asked for but {self.place} has {what}={stored!r}")
 
 
-def check_recall(recall: float) -> None:
-    """Raise TypeError or ValueError for what is no part of the nearest."""
-    if isinstance(recall, bool) or not isinstance(recall, int | float | np.floating):
-        raise TypeError(f"recall must be a number, not {type(recall).__name__}")
-    if not 0 <= recall <= 1:
-        raise ValueError(f"recall must be from 0 to 1, not {recall!r}")
-
-
 def open_store(wanted: Wanted, *, read_only: bool, durability: Durability, recall: float) -> Store:
     """Return the store of a collection; see `Collection.open`."""
     wanted.check()
-    check_recall(recall)
+    batch.check_share(recall, "recall")
     if durability not in ("full", "normal"):
         raise ValueError(f'durability must be "full" or "normal", not {durability!r}')
     folder = wanted.home
