@@ -20,7 +20,7 @@ from inlay.collection.store import CHUNK, LONG
 from inlay.progress import Progress, track
 
 from .keeper import KnownIds
-from .reading import Reading, accepts, split
+from .reading import Reading, split
 from .routing import Map, buckets_of
 
 
@@ -28,15 +28,14 @@ class Changing(Reading):
     """What changes a sharded collection; each call means what that of `inlay.Collection` does."""
 
     _change_deadline: float
-    _closed: bool
 
     def _change(self, method: str, *arguments: Any, again: bool = True) -> Any:
         if self._read_only:
             raise PermissionError(
                 "the collection was opened with read_only=True; open it without to change it"
             )
-        if self._closed:
-            raise RuntimeError("the collection is closed")
+        if self._asking.function:
+            raise RuntimeError("this thread holds the lock shared: a filter must not change the collection")
         return self._calls.tell(method, *arguments, deadline=self._change_deadline, again=again)
 
     def add(
@@ -153,7 +152,7 @@ class Changing(Reading):
         if not callable(judge):
             return judge, names
         records = self if names is None else self.get(names)
-        return None, [record.id for record in records if accepts(judge, record)]
+        return None, [record.id for record in records if self._accepts(judge, record)]
 
     def _meant_by(self, map: Map, method: str, names: list[str] | None, judge: Any, *more: Any) -> Any:
         parts = None if names is None else split(map, names)

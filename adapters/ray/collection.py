@@ -24,9 +24,9 @@ from typing import Any, Self
 
 import ray
 
-from inlay.collection import batch, exchange
+from inlay.collection import exchange
 from inlay.collection.database import Durability
-from inlay.collection.opening import Wanted
+from inlay.collection.opening import OTHERS, Wanted, check_terms
 from inlay.collection.records import State
 from inlay.collection.store import LONG
 from inlay.collection.watching import TARGET
@@ -38,6 +38,7 @@ from .calls import Calls
 from .changing import Changing
 from .keeper import Terms
 from .moving import Plan
+from .reading import Asking
 from .routing import MAP, shard_folder
 from .searching import Searching
 
@@ -61,13 +62,13 @@ class ShardedCollection(Searching, Changing, Asynchronous):
         partial: bool,
         read_only: bool,
     ) -> None:
-        self._calls = Calls(keeper, ray.get(keeper.where.remote(), timeout=change_deadline), deadline)
+        self._asking = Asking()
+        self._calls = Calls(keeper, deadline, change_deadline)
         self._path = path
         self._change_deadline = change_deadline
         self._partial = partial
         self._read_only = read_only
         self._started = False
-        self._closed = False
 
     @classmethod
     def open(
@@ -124,7 +125,7 @@ class ShardedCollection(Searching, Changing, Asynchronous):
         opening.check_ray()
         wanted = Wanted(os.fspath(path), dim, metric, index, collection, full_text)
         wanted.check()
-        batch.check_share(recall, "recall")
+        check_terms(durability, recall)
         if wanted.home is None:
             raise ValueError("a sharded collection needs a folder that all nodes see, not ':memory:'")
         terms = Terms(name or str(wanted.home), cpus, threads, durability, recall, change_deadline)
@@ -136,20 +137,21 @@ class ShardedCollection(Searching, Changing, Asynchronous):
         wanted.check_against(State(map.name, map.metric, map.spec, map.dim))
         if started:
             keeper = opening.start(str(wanted.home), terms)
-        opened = cls(
-            keeper,
-            wanted.place,
-            deadline=deadline,
-            change_deadline=change_deadline,
-            partial=partial,
-            read_only=read_only,
-        )
-        opened._started = started
         try:
+            opened = cls(
+                keeper,
+                wanted.place,
+                deadline=deadline,
+                change_deadline=change_deadline,
+                partial=partial,
+                read_only=read_only,
+            )
             opened._provide(dim, full_text)
         except BaseException:
-            opened.close()
+            if started:
+                opening.stop(keeper, change_deadline)
             raise
+        opened._started = started
         return opened
 
     @classmethod
@@ -218,9 +220,11 @@ class ShardedCollection(Searching, Changing, Asynchronous):
             When the one it holds runs, or documents are moving.
         """
         target = Path(path).absolute()
+        if (target / OTHERS).exists():
+            raise FileExistsError(f"{target} holds further collections; give another folder")
         if target.exists() and not (target / MAP).exists() and (not target.is_dir() or any(target.iterdir())):
             raise FileExistsError(
-                f"{target} holds something that is not a sharded collection; give another folder"
+                f"{target} holds something that is not a collection of shards; give another folder"
             )
         if opening.running(str(target)) is not None:
             raise BlockingIOError(f"the collection in {target} runs; close it, or give another folder")
@@ -287,7 +291,7 @@ class ShardedCollection(Searching, Changing, Asynchronous):
         """Let go of the collection; if it was started here, its actors end. Closing twice is no error."""
         if self._started:
             self.shutdown()
-        self._closed = True
+        self._calls.closed = True
 
     def drop(self) -> None:
         """Remove the collection, its files included, and close it; see `Collection.drop`."""
@@ -304,16 +308,16 @@ class ShardedCollection(Searching, Changing, Asynchronous):
     def detach(self) -> None:
         """Let go of the collection, which runs on for others to `attach` to."""
         self._started = False
-        self._closed = True
+        self._calls.closed = True
 
     def shutdown(self) -> None:
         """End the actors, wherever they were started."""
-        if self._closed:
+        if self._calls.closed:
             return
-        self._closed = True
-        self._started = False
         self._calls.tell("close", deadline=self._change_deadline)
         ray.kill(self._calls.keeper, no_restart=True)
+        self._started = False
+        self._calls.closed = True
 
     def __enter__(self) -> Self:
         return self

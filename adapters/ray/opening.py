@@ -1,8 +1,10 @@
 """Opening a sharded collection: its map is found or made, and its keeper found or started."""
 
+import contextlib
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from inlay.collection.database import DATABASE
 from inlay.collection.opening import Wanted
@@ -34,6 +36,13 @@ def start(home: str, terms: Terms) -> Any:
     return maker.remote(home, terms)
 
 
+def stop(keeper: Any, deadline: float) -> None:
+    """End the actors of a collection that could not be opened, as far as they are there."""
+    with contextlib.suppress(RayError):
+        ray.get(keeper.close.remote(), timeout=deadline)
+    ray.kill(keeper, no_restart=True)
+
+
 def home_of(keeper: Any, deadline: float) -> str:
     """Return the folder of a keeper's collection."""
     return str(ray.get(keeper.home.remote(), timeout=deadline))
@@ -58,11 +67,13 @@ def provided(
     ValueError
         When it has another number of shards, or, while it runs, of replicas; or when there is a collection
         without shards.
-    FileNotFoundError
-        When there is none, for `read_only`.
+    FileNotFoundError, NotADirectoryError
+        When there is none, for `read_only`; when it is a file.
     """
     home = wanted.home
     assert home is not None
+    if home.exists() and not home.is_dir():
+        raise NotADirectoryError(f"{home} is a file; a collection is a folder")
     n_shards = None if shards is None else checked(shards, "shards")
     n_replicas = None if replicas is None else checked(replicas, "replicas")
     try:

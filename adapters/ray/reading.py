@@ -5,6 +5,7 @@ Every question goes to one replica of each shard, and the answers are merged; th
 
 import copy
 import heapq
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -25,9 +26,16 @@ from .routing import Map, StaleMap
 from .shard import PAGE, Found
 
 
+class Asking(threading.local):
+    """Whether this thread is inside a function that is a filter, which must not change the collection."""
+
+    function = False
+
+
 class Reading:
     """What can be asked of a sharded collection; each call means what that of `inlay.Collection` does."""
 
+    _asking: Asking
     _calls: Calls
     _path: str
     _partial: bool
@@ -144,7 +152,9 @@ class Reading:
         judge, names = selection.judge(filter), batch.check_known_ids(ids)
         if callable(judge) and names is not None:
             function = judge
-            names = [record.id for record in self._by_ids(names, None).values() if accepts(function, record)]
+            names = [
+                record.id for record in self._by_ids(names, None).values() if self._accepts(function, record)
+            ]
             judge = None
         return judge, names
 
@@ -166,7 +176,7 @@ class Reading:
             function = judge if callable(judge) else None
             known = self._by_ids(names, None if callable(judge) else judge)
             if function is not None:
-                known = {name: record for name, record in known.items() if accepts(function, record)}
+                known = {name: record for name, record in known.items() if self._accepts(function, record)}
             again = [copy.deepcopy(known[name]) for name in names if name in known]
             return again[first:stop]
         if callable(judge):
@@ -255,8 +265,16 @@ class Reading:
                 yield key, Record(page.ids[i], page.texts[i], page.metadatas[i]), page.vectors[i]
             after = keys[-1]
 
+    def _accepts(self, function: Function, record: Record) -> bool:
+        """Tell what a function says of a document, whose metadata it may do with as it likes."""
+        before, self._asking.function = self._asking.function, True
+        try:
+            return bool(function(Candidate(record.id, record.text, copy.deepcopy(record.metadata))))
+        finally:
+            self._asking.function = before
+
     def _judged(self, function: Function) -> Iterator[Record]:
-        return (record for record in self if accepts(function, record))
+        return (record for record in self if self._accepts(function, record))
 
     def count(self, filter: Filter = None) -> int:
         """Return how many documents match, or how many there are."""
@@ -272,8 +290,3 @@ class Reading:
 def split(map: Map, ids: Sequence[str]) -> dict[int, list[str]]:
     """Return the ids that each shard has, for shards that have any."""
     return {shard: [ids[i] for i in positions.tolist()] for shard, positions in map.split(ids).items()}
-
-
-def accepts(function: Function, record: Record) -> bool:
-    """Tell what a function says of a document, whose metadata it may do with as it likes."""
-    return bool(function(Candidate(record.id, record.text, copy.deepcopy(record.metadata))))

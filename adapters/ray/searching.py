@@ -21,7 +21,7 @@ from inlay.collection.selection import Given as Filter
 from inlay.collection.vectors import F32
 
 from .merging import Merged, merged
-from .reading import Reading, accepts
+from .reading import Reading
 from .routing import I64
 from .words import Counts
 
@@ -123,7 +123,7 @@ class Searching(Reading):
 
         def answers(keys: I64) -> Iterator[bool]:
             records = latest[0][0].records()
-            return (accepts(function, records[key]) for key in keys.tolist())
+            return (self._accepts(function, records[key]) for key in keys.tolist())
 
         if k > 0:
             values, keys = ranking.walk(ranked, k, answers)

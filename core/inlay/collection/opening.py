@@ -68,12 +68,17 @@ class Wanted:
                 raise ValueError(f"{what}={given!r} was asked for but {self.place} has {what}={stored!r}")
 
 
-def open_store(wanted: Wanted, *, read_only: bool, durability: Durability, recall: float) -> Store:
-    """Return the store of a collection; see `Collection.open`."""
-    wanted.check()
+def check_terms(durability: str, recall: float) -> None:
+    """Refuse how no collection can be kept."""
     batch.check_share(recall, "recall")
     if durability not in ("full", "normal"):
         raise ValueError(f'durability must be "full" or "normal", not {durability!r}')
+
+
+def open_store(wanted: Wanted, *, read_only: bool, durability: Durability, recall: float) -> Store:
+    """Return the store of a collection; see `Collection.open`."""
+    wanted.check()
+    check_terms(durability, recall)
     folder = wanted.home
     if folder is None and read_only:
         raise ValueError("a collection in memory begins empty; with read_only=True it would stay so")
