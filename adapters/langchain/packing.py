@@ -1,6 +1,6 @@
 """A collection as bytes: the files of a copy in one archive, which holds no pickle and runs nothing.
 
-    ZIP, nothing compressed: inlay.sqlite | vectors-<generation>.f32 | index-<version>.inlay
+ZIP, nothing compressed: inlay.sqlite | vectors-<generation>.f32 | index-<version>.inlay
 """
 
 from __future__ import annotations

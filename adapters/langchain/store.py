@@ -315,9 +315,7 @@ class InlayVectorStore(Closing, Writing):
         return await run_in_executor(None, self.serialize_to_bytes)
 
     @classmethod
-    async def adeserialize_from_bytes(
-        cls, serialized: bytes, embeddings: Embeddings, **options: Any
-    ) -> Self:
+    async def adeserialize_from_bytes(cls, serialized: bytes, embeddings: Embeddings, **options: Any) -> Self:
         """Do `deserialize_from_bytes` in a thread."""
         return await run_in_executor(
             None, partial(cls.deserialize_from_bytes, serialized, embeddings, **options)

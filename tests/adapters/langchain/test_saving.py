@@ -107,7 +107,9 @@ def test_a_damaged_copy_is_refused(store: InlayVectorStore, spoken: Any, tmp_pat
 @pytest.fixture(scope="module")
 def packed() -> bytes:
     with InlayVectorStore(Spoken(), metric="ip", index="LVQ8") as store:
-        store.add_texts([f"{i} 1" for i in range(20)], [{"n": i} for i in range(20)], [str(i) for i in range(20)])
+        store.add_texts(
+            [f"{i} 1" for i in range(20)], [{"n": i} for i in range(20)], [str(i) for i in range(20)]
+        )
         store.delete(["3"])
         return store.serialize_to_bytes()
 
