@@ -159,11 +159,12 @@ cdef class Codec:
         """Return a `Scorer` of queries (n, dim) over codes, with scratch for so many threads."""
         raise TypeError("an abstract codec has no codes")
 
-    def pairs(self, Codes codes, int workers):
+    def pairs(self, Codes codes, int workers, bint most=False):
         """Return a `Scorer` of rows against each other, one aimed row a worker.
 
         Its scores are squared L2 distances whatever the metric, so that they can be compared with each other:
-        0 (or an estimate about 0) between equal rows.
+        0 (or an estimate about 0) between equal rows. `most` is a hint that most rows will be compared many
+        times, so that it pays to decode them all at first where codes are slow to read.
         """
         raise TypeError("an abstract codec has no codes")
 

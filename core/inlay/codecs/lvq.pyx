@@ -264,7 +264,7 @@ cdef class LVQCodec(Codec):
         kind = LVQRowScorer if self.layout == "rows" else LVQScorer
         return kind(self.frame, self.squared_l2, queries, codes, workers)
 
-    def pairs(self, Codes codes, int workers):
+    def pairs(self, Codes codes, int workers, bint most=False):
         """Return rows ready to be compared with each other; layout "rows" only."""
         if self.layout != "rows":
             raise TypeError('rows are compared with each other in layout "rows" only')
