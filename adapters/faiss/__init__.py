@@ -53,7 +53,16 @@ from .functions import (
     randn,
     try_extract_index_ivf,
 )
-from .graphs import HNSW, IndexGraph, IndexHNSW, IndexHNSWFlat, IndexHNSWSQ, IndexQuIVer, IndexSymQG
+from .graphs import (
+    HNSW,
+    IndexGraph,
+    IndexHNSW,
+    IndexHNSWFlat,
+    IndexHNSWPQ,
+    IndexHNSWSQ,
+    IndexQuIVer,
+    IndexSymQG,
+)
 from .hints import hint
 from .idmap import IndexIDMap, IndexIDMap2
 from .io import (
@@ -195,6 +204,7 @@ __all__ = [
     "IndexGraph",
     "IndexHNSW",
     "IndexHNSWFlat",
+    "IndexHNSWPQ",
     "IndexHNSWSQ",
     "IndexIDMap",
     "IndexIDMap2",

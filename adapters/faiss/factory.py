@@ -23,7 +23,7 @@ from .coded import IndexLVQ, IndexPQ, IndexPQFastScan, IndexRVQ, IndexScalarQuan
 from .codes import QT, SQ_NAMES
 from .errors import DimensionError, IndexOperationError
 from .flat import IndexFlat
-from .graphs import IndexHNSW, IndexHNSWFlat, IndexHNSWSQ, IndexQuIVer, IndexSymQG
+from .graphs import IndexHNSW, IndexHNSWFlat, IndexHNSWPQ, IndexHNSWSQ, IndexQuIVer, IndexSymQG
 from .idmap import IndexIDMap, IndexIDMap2
 from .ivf import (
     IndexIVF,
@@ -184,9 +184,13 @@ def _graph(d: int, kind: str, links: int, code: str | None, metric: int) -> Inde
         return IndexHNSWFlat(d, links, metric)
     if code in SQ_NAMES.values():
         return IndexHNSWSQ(d, _qtype(code), links, metric)
-    if code is not None and re.fullmatch(r"LVQ[48](x[048])?", code):
+    if re.fullmatch(r"LVQ[48](x[048])?", code):
         return IndexHNSW(d, links, metric, code.removesuffix("x0"))
-    raise _Unread(f"a graph lies over Flat, SQ.. or LVQ.., not over {code!r}")
+    if groups := _groups(code):
+        return IndexHNSWPQ(d, groups[0], links, groups[1], metric)
+    if stages := _stages(code):
+        return IndexHNSW(d, links, metric, "RVQ{}x{}".format(*stages))
+    raise _Unread(f"a graph lies over Flat, SQ.., LVQ.., PQ.. or RVQ.., not over {code!r}")
 
 
 def _lists(d: int, text: str, metric: int, depth: int) -> Index:

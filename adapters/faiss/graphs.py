@@ -9,16 +9,20 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import inlay
+from inlay.codecs.additive import AdditiveCodec
 from inlay.indexes.navigable import NavigableIndex
 
 from .arrays import F32, I64, as_int
-from .coded import IndexLVQ, IndexScalarQuantizer
-from .codes import ScalarQuantizer
+from .coded import IndexLVQ, IndexPQ, IndexRVQ, IndexScalarQuantizer
+from .codes import ProductQuantizer, ScalarQuantizer, of_bits, product_quantizer
 from .errors import IndexOperationError
 from .flat import IndexFlat
 from .kind import METRIC_L2, Values
 from .statistics import cvar
 from .stored import StoredIndex
+
+# Of partial codes that coding keeps, at most.
+WIDEST_BEAM = 64
 
 
 class HNSW:
@@ -117,7 +121,7 @@ class IndexGraph(StoredIndex):
 
 
 class IndexHNSW(IndexGraph):
-    """A navigable graph over float32 rows or LVQ codes, which grows row by row.
+    """A navigable graph over float32 rows or codes, which grows row by row.
 
     Parameters
     ----------
@@ -126,7 +130,7 @@ class IndexHNSW(IndexGraph):
         Half the most links of a row, as for HNSW.
     metric : int
     code : str or None
-        The core's code of rows, "LVQ8" and the like; None is float32.
+        The core's code of rows, "LVQ8", "RVQ8x8" and the like; None is float32.
     """
 
     MADE_OF: ClassVar[tuple[str, ...]] = ("d", "M", "metric", "code")
@@ -138,6 +142,8 @@ class IndexHNSW(IndexGraph):
     def __init__(self, d: int, M: int = 32, metric: int = METRIC_L2, code: str | None = None) -> None:
         self.M, self.code = as_int(M, "M", 1), code
         super().__init__(d, metric)
+        codec = self._core.codecs[0]
+        self.fewest_rows = codec.entries if isinstance(codec, AdditiveCodec) else 1
 
     def _new_core(self, metric: str) -> inlay.Index:
         return inlay.GraphIndex(self.d, metric, degree=2 * self.M, ef_construction=40, code=self.code)
@@ -163,8 +169,19 @@ class IndexHNSW(IndexGraph):
     def _empty_storage(self) -> StoredIndex:
         if self.code is None:
             return IndexFlat(self.d, self.metric_type)
-        bits, _, residual_bits = self.code.removeprefix("LVQ").partition("x")
-        return IndexLVQ(self.d, int(bits), int(residual_bits or 0), self.metric_type)
+        first, _, second = self.code[3:].partition("x")
+        if self.code.startswith("RVQ"):
+            return self._teach(IndexRVQ(self.d, int(first), int(second), self.metric_type))
+        return IndexLVQ(self.d, int(first), int(second or 0), self.metric_type)
+
+    def _teach(self, storage: StoredIndex) -> StoredIndex:
+        """Let rows be coded by the graph's codewords; a wide beam finds those that a row is the sum of."""
+        codec = storage.core.codecs[0]
+        assert isinstance(codec, AdditiveCodec)
+        if self.is_trained:
+            codec.unlearn(self._core.codecs[0].learned())
+        codec.beam = WIDEST_BEAM
+        return storage
 
 
 class IndexHNSWFlat(IndexHNSW):
@@ -225,6 +242,39 @@ class IndexHNSWSQ(IndexHNSW):
     def qtype(self) -> int:
         """The kind of quantiser."""
         return self.sq.qtype
+
+
+class IndexHNSWPQ(IndexHNSW):
+    """A navigable graph over the codes of product quantisation.
+
+    Parameters
+    ----------
+    d : int
+    pq_m : int
+        Groups of dimensions, as equal as can be.
+    M : int
+        See `IndexHNSW`.
+    pq_nbits : {4, 8}
+        Of a group's code.
+    metric : int
+    """
+
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "pq_m", "M", "pq_nbits", "metric")
+
+    pq_m: int
+    pq_nbits: int
+
+    def __init__(self, d: int, pq_m: int, M: int = 32, pq_nbits: int = 8, metric: int = METRIC_L2) -> None:
+        self.pq_m, self.pq_nbits = as_int(pq_m, "pq_m", 1), of_bits(pq_nbits)
+        super().__init__(d, M, metric, f"PQ{self.pq_m}x{self.pq_nbits}")
+
+    def _empty_storage(self) -> StoredIndex:
+        return self._teach(IndexPQ(self.d, self.pq_m, self.pq_nbits, self.metric_type))
+
+    @property
+    def pq(self) -> ProductQuantizer:
+        """The quantiser."""
+        return product_quantizer(self._core)
 
 
 class _WalkedByCodes(IndexGraph):

@@ -13,7 +13,6 @@ HINTS = (
     ("IndexLSH", "see IndexQuIVer, which keeps two bits a dimension"),
     ("IndexNSG", "see IndexHNSWFlat"),
     ("IndexNNDescent", "see IndexHNSWFlat"),
-    ("IndexHNSWPQ", "see IndexHNSWSQ, or IndexSymQG"),
     ("IndexHNSW2Level", "see IndexHNSWSQ"),
     ("IndexIVFPQR", "see IndexRefineFlat over an IndexIVFPQ"),
     ("MultiIndexQuantizer", "see IndexHNSWFlat as a quantizer"),

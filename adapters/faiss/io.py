@@ -51,7 +51,8 @@ INDEXES: Mapping[str, type[Index]] = {
     for kind in (
         *(flat.IndexFlat, flat.IndexFlatL2, flat.IndexFlatIP),
         *(coded.IndexLVQ, coded.IndexScalarQuantizer, coded.IndexPQ, coded.IndexPQFastScan, coded.IndexRVQ),
-        *(graphs.IndexHNSW, graphs.IndexHNSWFlat, graphs.IndexHNSWSQ, graphs.IndexSymQG, graphs.IndexQuIVer),
+        *(graphs.IndexHNSW, graphs.IndexHNSWFlat, graphs.IndexHNSWSQ, graphs.IndexHNSWPQ),
+        *(graphs.IndexSymQG, graphs.IndexQuIVer),
         *(ivf.IndexIVFFlat, ivf.IndexIVFScalarQuantizer, ivf.IndexIVFLVQ, ivf.IndexIVFPQ),
         *(ivf.IndexIVFPQFastScan, ivf.IndexIVFRVQ, ivf.IndexLoRANN),
         *(idmap.IndexIDMap, idmap.IndexIDMap2, pretransform.IndexPreTransform),

@@ -23,7 +23,7 @@ LISTS = (
     *("LoRANN4", "IVF4,LoRANN", "IVF4,LoRANN8x4"),
 )
 GRAPHS = (
-    *("HNSW4", "HNSW4,Flat", "HNSW4_SQ8", "HNSW4,LVQ4x8", "HNSW4,SQfp16"),
+    *("HNSW4", "HNSW4,Flat", "HNSW4_SQ8", "HNSW4,LVQ4x8", "HNSW4,SQfp16", "HNSW4_PQ5x4", "HNSW4,RVQ3x4"),
     *("SymQG32", "SymQG32,LVQ8", "QuIVer8", "QuIVer8,LVQ8"),
 )
 TRANSFORMS = (
@@ -58,7 +58,7 @@ WRONG = (
     *(
         "RQ2x4_2x8",
         "RQ8x8_Nlsq2x4",
-        "HNSW32,PQ8",
+        "HNSW32,PCA8",
         "SymQG33",
         "QuIVer32,PQ8",
         "LoRANN",

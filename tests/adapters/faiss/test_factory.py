@@ -126,7 +126,7 @@ def test_other_strings_are_refused_with_a_word_on_why(string):
         ("IVF16,", "nothing after the comma"),
         ("SQ88", "'SQ8'"),
         ("RaBitQfs", "QuIVer32"),
-        ("HNSW32,PQ8", "Flat, SQ.. or LVQ.."),
+        ("HNSW32,PCA8", "Flat, SQ.., LVQ.., PQ.. or RVQ.."),
         ("PQ8x3", "4 or 8 bits"),
     ],
 )
@@ -153,6 +153,7 @@ def test_strings_make_the_classes_that_scripts_ask_for():
         "LoRANN4": faiss.IndexLoRANN,
         "HNSW32": faiss.IndexHNSWFlat,
         "HNSW32,SQ8": faiss.IndexHNSWSQ,
+        "HNSW32_PQ4": faiss.IndexHNSWPQ,
         "IDMap,Flat": faiss.IndexIDMap,
         "PCA2,Flat": faiss.IndexPreTransform,
         "SQ8,RFlat": faiss.IndexRefineFlat,

@@ -215,6 +215,8 @@ def test_a_graph_shows_its_rows_as_an_index_of_their_own(x):
         (faiss.IndexHNSWFlat(D, 4), faiss.IndexFlat),
         (faiss.IndexHNSWSQ(D, faiss.ScalarQuantizer.QT_8bit, 4), faiss.IndexScalarQuantizer),
         (faiss.index_factory(D, "HNSW4,LVQ4x8"), faiss.IndexLVQ),
+        (faiss.index_factory(D, "HNSW4,RQ3x4"), faiss.IndexRVQ),
+        (faiss.IndexHNSWPQ(D, 4, 4, 4), faiss.IndexPQ),
     ):
         assert graph.storage.ntotal == 0
         graph.train(x)
