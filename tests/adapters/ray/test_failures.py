@@ -86,7 +86,7 @@ def test_another_driver_attaches_by_name(single):
         "print([hit.id for hit in found.search([9, 9, 9, 9], 1)])\n"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert ran.stdout.strip() == "['theirs']", ran.stderr
+    assert "['theirs']" in ran.stdout.splitlines(), ran.stderr  # Ray may have warned of something, too
     assert "theirs" in single
     reading = ShardedCollection.attach(single.path, read_only=True)
     with pytest.raises(PermissionError):
