@@ -21,7 +21,7 @@ from inlay.collection import Collection
 from inlay.progress import Progress
 
 from ..opening import Closing, Place, opened
-from . import faiss_folder
+from . import faiss_folder, packing
 from .translation import Score, Vector
 from .writing import Writing, checked_size
 
@@ -281,6 +281,45 @@ class InlayVectorStore(Closing, Writing):
         """Do `load_local` in a thread."""
         load = partial(cls.load_local, folder_path, embeddings, index_name, **options)
         return await run_in_executor(None, load)
+
+    def serialize_to_bytes(self) -> bytes:
+        """Return a consistent copy of all documents and the index, as bytes without a pickle in them."""
+        return packing.pack(self._collection)
+
+    @classmethod
+    def deserialize_from_bytes(
+        cls,
+        serialized: bytes,
+        embeddings: Embeddings,
+        *,
+        score: Score = "similarity",
+        relevance_score_fn: Callable[[float], float] | None = None,
+        batch_size: int = 1024,
+        **ignored: Any,
+    ) -> Self:
+        """Read what `serialize_to_bytes` returned into a store in memory; safe on bytes of any origin.
+
+        The metric and the index are those of the store it came from; `allow_dangerous_deserialization` is
+        accepted and needless. Raises FormatError for anything else.
+        """
+        return cls(
+            embeddings,
+            packing.unpack(serialized),
+            score=score,
+            relevance_score_fn=relevance_score_fn,
+            batch_size=batch_size,
+        )
+
+    async def aserialize_to_bytes(self) -> bytes:
+        """Do `serialize_to_bytes` in a thread."""
+        return await run_in_executor(None, self.serialize_to_bytes)
+
+    @classmethod
+    async def adeserialize_from_bytes(cls, serialized: bytes, embeddings: Embeddings, **options: Any) -> Self:
+        """Do `deserialize_from_bytes` in a thread."""
+        return await run_in_executor(
+            None, partial(cls.deserialize_from_bytes, serialized, embeddings, **options)
+        )
 
     @classmethod
     def from_faiss(

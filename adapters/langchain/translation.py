@@ -28,13 +28,20 @@ Vector = Sequence[float] | npt.NDArray[Any]
 Score = Literal["similarity", "distance"]
 Stored = Record | Hit
 
+_NOTHING: Mapping[str, Any] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Texts, metadatas and ids of one add, checked to fit together before anything is embedded or stored."""
+    """Texts, metadatas and ids of one add, checked to fit together before anything is embedded or stored.
+
+    The metadatas are the caller's own. A copy of each would be many thousand dicts that live until the last
+    batch is stored, which sends Python's garbage collector through all there is: of 15,000 documents 0.17 s
+    in which no other thread, and so no event loop, runs.
+    """
 
     texts: list[str]
-    metadatas: list[dict[str, Any]]
+    metadatas: list[Mapping[str, Any]]
     ids: list[str]
 
     @classmethod
@@ -49,7 +56,7 @@ class Rows:
         if not all(isinstance(text, str) for text in texts):
             odd = next(text for text in texts if not isinstance(text, str))
             raise TypeError(f"texts must be strings, not {type(odd).__name__}")
-        metadatas = [{}] * len(texts) if metadatas is None else _listed(metadatas, "metadatas")
+        metadatas = [None] * len(texts) if metadatas is None else _listed(metadatas, "metadatas")
         ids = [None] * len(texts) if ids is None else _listed(ids, "ids")
         for name, column in (("metadatas", metadatas), ("ids", ids)):
             if len(column) != len(texts):
@@ -59,7 +66,7 @@ class Rows:
                 raise TypeError(f"ids must be strings, not {type(given).__name__} ({given!r})")
         return cls(
             texts,
-            [dict(metadata or {}) for metadata in metadatas],
+            [_NOTHING if metadata is None else metadata for metadata in metadatas],
             [str(uuid.uuid4()) if given is None else given for given in ids],
         )
 

@@ -183,8 +183,10 @@ class Writing(Reading):
         size = self._batch_size if batch_size is None else checked_size(batch_size)
         with track(progress, len(rows), EMBEDDING, unit="texts", long=len(rows) > size) as step:
             for batch in rows.batches(size):
-                vectors = await self._embedding.aembed_documents(batch.texts)
-                await run_in_executor(None, self._write, batch, vectors)
+                # Without a name the vectors are gone when the next ones are made.
+                await run_in_executor(
+                    None, self._write, batch, await self._embedding.aembed_documents(batch.texts)
+                )
                 step(len(batch))
         return rows.ids
 

@@ -34,6 +34,7 @@ from . import remote
 from .translation import RECORDED, from_source, is_recorded, to_filter, to_metadata, to_node, to_text
 
 Mode = VectorStoreQueryMode
+MMR_KEYWORDS = {"mmr_threshold", "mmr_prefetch_k", "mmr_prefetch_factor"}
 MODES = (Mode.DEFAULT, Mode.MMR, Mode.TEXT_SEARCH, Mode.SPARSE, Mode.HYBRID)
 
 
@@ -110,8 +111,9 @@ class InlayVectorStore(Closing, BasePydanticVectorStore):
         Modes: default, mmr, text_search, sparse and hybrid; others are a NotImplementedError. The last three
         need `full_text=True`: by BM25, and hybrid by the reciprocal ranks of both. By keyword
         (`vector_store_kwargs` of a retriever): `mmr_threshold`, which goes before the query's own,
-        `mmr_prefetch_k`, `fusion="score"` for hybrid, and the index's own effort, such as `rerank=200`. A
-        query without an embedding reads what the filters select, in order of insertion, without similarities.
+        `mmr_prefetch_k` or `mmr_prefetch_factor`, `fusion="score"` for hybrid, and the index's own effort,
+        such as `rerank=200`. A query without an embedding reads what the filters select, in order of
+        insertion, without similarities.
 
     Search with filters:
         .. code-block:: python
@@ -344,13 +346,13 @@ class InlayVectorStore(Closing, BasePydanticVectorStore):
         keywords: dict[str, Any],
     ) -> VectorStoreQueryResult:
         assert query.query_embedding is not None
-        _refuse(set(keywords) - {"mmr_threshold", "mmr_prefetch_k"}, "query in mode 'mmr'")
+        _refuse(set(keywords) - MMR_KEYWORDS, "query in mode 'mmr'")
         threshold = keywords.get("mmr_threshold", query.mmr_threshold)
-        k, prefetched = query.similarity_top_k, keywords.get("mmr_prefetch_k")
+        k = query.similarity_top_k
         hits = self._collection.mmr(
             query.query_embedding,
             k,
-            fetch_k=max(20, 4 * k) if prefetched is None else prefetched,
+            fetch_k=_prefetched(k, keywords.get("mmr_prefetch_k"), keywords.get("mmr_prefetch_factor")),
             lambda_mult=0.5 if threshold is None else threshold,
             filter=chosen,
             ids=among,
@@ -445,6 +447,15 @@ class InlayVectorStore(Closing, BasePydanticVectorStore):
     ) -> Self:
         """Read what `StorageContext.persist` wrote of a store to a folder."""
         return cls.from_persist_path(f"{persist_dir}/{namespace}__{DEFAULT_PERSIST_FNAME}", fs)
+
+
+def _prefetched(k: int, count: int | None, factor: float | None) -> int:
+    """Return how many of the nearest MMR chooses from: a count, or so many times k."""
+    if count is not None and factor is not None:
+        raise ValueError("mmr_prefetch_k and mmr_prefetch_factor are two ways to say one thing; give one")
+    if factor is not None:
+        return int(k * factor)
+    return max(20, 4 * k) if count is None else count
 
 
 def _result(hits: Sequence[Hit], metric: str | None = None) -> VectorStoreQueryResult:

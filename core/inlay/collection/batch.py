@@ -1,5 +1,6 @@
 """What is given to be stored, checked as a whole before anything is written."""
 
+import struct
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,8 +97,8 @@ def check_vectors(
     vectors: npt.ArrayLike, dim: int | None, name: str = "vectors", *, one: bool = False
 ) -> F32:
     """Return vectors as float32 rows (n, dim); with `dim` None, of any dimension above 0."""
-    if isinstance(vectors, list) and len(vectors) > _AT_ONCE:
-        vectors = _array(vectors)
+    if isinstance(vectors, list):
+        vectors = _packed(vectors)
     if dim is None:
         if not isinstance(vectors, np.ndarray):
             try:
@@ -112,16 +113,22 @@ def check_vectors(
     return arrays.as_rows(vectors, dim, name, one)
 
 
-def _array(rows: list[Any]) -> Any:
-    """Return many rows as one array, if they are of one length.
+def _packed(rows: list[Any]) -> Any:
+    """Return many rows as one array, if they are of one length; what is wrong with them is for others to say.
 
-    NumPy reads a list of lists without letting another thread run: 15,000 rows took it half a second.
+    NumPy reads a list of lists without letting another thread run, half a second for 15,000 rows. Lists of
+    floats, which is what embedders return, are packed in a fifth of its time.
     """
     try:
-        parts = [np.asarray(rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE)]
-        return np.concatenate(parts)
-    except ValueError:  # what is wrong with them is for others to say
-        return rows
+        if all(type(row) is list for row in rows) and type(rows[0][0]) is float:
+            pack = struct.Struct(f"{len(rows[0])}f").pack
+            return np.frombuffer(b"".join([pack(*row) for row in rows]), np.float32).reshape(len(rows), -1)
+        if len(rows) > _AT_ONCE:
+            parts = [np.asarray(rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE)]
+            return np.concatenate(parts)
+    except (ValueError, IndexError, OverflowError, struct.error):
+        pass
+    return rows
 
 
 def check_ids(ids: Sequence[str]) -> list[str]:

@@ -59,7 +59,7 @@ class Collection(Readable):
             "cosine" for a new collection.
         index : str, optional
             "auto" for a new collection: exact search while it is small, codes of 8 bits beyond, and from some
-            50,000 vectors of 384 dimensions on a graph, if its vectors let one find nearly all that is near.
+            100,000 vectors of 384 dimensions on a graph, if its vectors let one find nearly all that is near.
             The change that comes to that waits for the graph, some 0.1 ms a document. Or the spec of any
             index, see `inlay.from_spec`.
         collection : str

@@ -24,9 +24,9 @@ _WASTE = 4  # a compaction is due when one slot in so many is of a removed docum
 _WASTE_ROWS = 1000  # and so many are
 _TAIL_ROWS = 50_000  # changes after which a snapshot is due, or if that is more
 _TAIL = 4  # as many as one in so many documents: a bulk load then writes every byte five times at most
-# In a graph: a row takes a hundred times as long to make up for, and to write eleven times is little of that.
+# In a graph: a row takes a hundred times as long to make up for, and to write six times is little of that.
 _TAIL_ROWS_OF_GRAPH = 5_000
-_TAIL_OF_GRAPH = 10
+_TAIL_OF_GRAPH = 5
 _TAIL_AT_CLOSE = 100  # at the end, one in so many
 
 _SNAPSHOT = re.compile(r"index-(\d{1,18})-(\d{1,18})-(\d{1,18})\.inlay")

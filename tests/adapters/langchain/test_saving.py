@@ -1,6 +1,9 @@
 """Copies of a store: saved to a folder, loaded into memory, merged into another store."""
 
+import io
+import pickle
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,8 @@ from langchain_core.documents import Document
 
 from inlay import FormatError
 from inlay.adapters.langchain import InlayVectorStore
+
+from .conftest import Spoken
 
 Contents = Callable[[InlayVectorStore], dict[str, tuple[str, dict[str, Any], list[float]]]]
 
@@ -97,6 +102,84 @@ def test_a_damaged_copy_is_refused(store: InlayVectorStore, spoken: Any, tmp_pat
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 3])
     with pytest.raises(FormatError):
         InlayVectorStore.load_local(tmp_path, spoken)
+
+
+@pytest.fixture(scope="module")
+def packed() -> bytes:
+    with InlayVectorStore(Spoken(), metric="ip", index="LVQ8") as store:
+        store.add_texts(
+            [f"{i} 1" for i in range(20)], [{"n": i} for i in range(20)], [str(i) for i in range(20)]
+        )
+        store.delete(["3"])
+        return store.serialize_to_bytes()
+
+
+async def test_bytes_come_back_as_a_store(
+    contents: Contents, store: InlayVectorStore, spoken: Any, packed: bytes
+) -> None:
+    store.add_texts(["1 0", "0 1"], [{"n": 1}, {"deep": {"list": [None]}}], ids=["a", "b"])
+    before, spoken.calls[:] = contents(store), []
+    there = await store.aserialize_to_bytes()
+    again = InlayVectorStore.deserialize_from_bytes(there, spoken, allow_dangerous_deserialization=True)
+    assert contents(again) == before
+    again.delete(["a"])
+    assert contents(store) == before
+    assert spoken.calls == []
+    other = await InlayVectorStore.adeserialize_from_bytes(bytearray(packed), spoken, score="distance")
+    assert (other.collection.metric, other.collection.index, len(other.collection)) == ("ip", "LVQ8", 19)
+    assert [score for _, score in other.similarity_search_with_score("1 0", k=1)] == [-19.0]
+    with InlayVectorStore(spoken) as empty:
+        assert contents(InlayVectorStore.deserialize_from_bytes(empty.serialize_to_bytes(), spoken)) == {}
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.3, 0.9, 0.999])
+def test_bytes_that_are_cut_off_are_refused(spoken: Any, packed: bytes, share: float) -> None:
+    with pytest.raises(FormatError):
+        InlayVectorStore.deserialize_from_bytes(packed[: int(len(packed) * share)], spoken)
+
+
+@pytest.mark.parametrize("at", [0, 5, 40, 3000, 20_000, -1, -5, -30])
+def test_bytes_that_were_altered_are_refused_or_harmless(spoken: Any, packed: bytes, at: int) -> None:
+    altered = bytearray(packed)
+    altered[at] ^= 0x55
+    try:
+        store = InlayVectorStore.deserialize_from_bytes(bytes(altered), spoken)
+    except FormatError:
+        return
+    assert len(store.collection) == 19  # a date or a comment of the archive
+
+
+def archive(compression: int = zipfile.ZIP_STORED, **files: bytes) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", compression) as target:
+        for name, content in files.items():
+            target.writestr(name, content)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        archive(),
+        archive(**{"../outside.sqlite": b"x"}),
+        archive(**{"/tmp/outside.sqlite": b"x"}),
+        archive(**{"a/inlay.sqlite": b"x"}),
+        archive(**{"inlay.sqlite": b"x"}),
+        archive(**{"inlay.sqlite": b"SQLite format 3\0" + bytes(5000)}),
+        archive(**{"index.pkl": b"x"}),
+        archive(zipfile.ZIP_DEFLATED, **{"vectors-0.f32": bytes(10**7)}),
+        pickle.dumps(["what FAISS makes"]),
+    ],
+)
+def test_bytes_of_others_are_refused(spoken: Any, hostile: bytes) -> None:
+    with pytest.raises(FormatError):
+        InlayVectorStore.deserialize_from_bytes(hostile, spoken)
+    assert not Path("/tmp/outside.sqlite").exists()
+
+
+def test_a_packed_store_is_bytes(spoken: Any) -> None:
+    with pytest.raises(TypeError, match="bytes, not str"):
+        InlayVectorStore.deserialize_from_bytes("PK", spoken)  # type: ignore[arg-type]
 
 
 def test_merging_adds_and_replaces_and_leaves_the_other_alone(

@@ -87,6 +87,8 @@ def test_a_query_without_embedding_reads_by_metadata(filled: InlayVectorStore) -
         (0.0, {"mmr_threshold": 1.0}, ["a", "b"]),
         (0.0, {"mmr_threshold": None}, ["a", "b"]),
         (0.0, {"mmr_prefetch_k": 2}, ["a", "b"]),
+        (0.0, {"mmr_prefetch_factor": 1.0}, ["a", "b"]),
+        (0.0, {"mmr_prefetch_factor": 1.5}, ["a", "c"]),
     ],
 )
 def test_mmr_weighs_by_the_threshold(on_query: Any, keywords: dict[str, Any], wanted: list[str]) -> None:
@@ -110,6 +112,8 @@ def test_mmr_is_filtered_and_knows_its_keywords(filled: InlayVectorStore) -> Non
     assert set(ask(filled, **query, doc_ids=["y"], node_ids=["c", "a"]).ids) == {"c"}
     with pytest.raises(TypeError, match="mmr_treshold"):
         ask(filled, **query, keywords={"mmr_treshold": 0.1})
+    with pytest.raises(ValueError, match="give one"):
+        ask(filled, **query, keywords={"mmr_prefetch_k": 8, "mmr_prefetch_factor": 2.0})
 
 
 @pytest.mark.parametrize("mode", ["text_search", "sparse"])
