@@ -1,5 +1,6 @@
 """Shards without Ray: what they show, and to whom."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ pytest.importorskip("ray", reason="the Ray adapter needs Ray: pip install 'inlay
 from inlay import Collection, FormatError
 from inlay.adapters.ray import merging, routing
 from inlay.adapters.ray.shard import Shard
-from inlay.collection import batch
+from inlay.collection import batch, selection
 from inlay.collection.watching import TARGET
 from tests.adapters.ray.conftest import documents
 
@@ -154,3 +155,20 @@ def test_two_shards_find_no_less_than_one_collection_where_an_index_is_not_exact
     assert recalls[0] >= min(recalls[1], TARGET) - 0.005  # each shard makes the effort that it takes there
     for shard in two:
         shard.close()
+
+
+def test_questions_and_answers_go_as_bytes(shards):
+    _, _, (shard, _) = shards
+    tree = selection.judge({"$and": [{"n": {"$gte": 3}}, {"even": {"$in": [True]}}]})
+    query = np.zeros((2, 4), np.float32)
+    for method, *arguments in (
+        ("search", 1, query, 5, tree, ["id4", "id8"], {}, True),
+        ("search_words", 1, ["cat"], shard.counts(1, ["cat"]), 5, tree, None, False),
+        ("get", 1, ["id4", "nobody"], None, True),
+        ("first", 1, tree, 7),
+        ("page", 1, -1),
+        ("facts", 1),
+    ):
+        answer = pickle.loads(shard.answer(method, pickle.dumps(tuple(arguments))))
+        wanted = getattr(shard, method)(*arguments)
+        assert pickle.dumps(answer) == pickle.dumps(pickle.loads(pickle.dumps(wanted)))
