@@ -127,7 +127,7 @@ class IndexIDMap(Index):
 
     def _restore(self, fields: Mapping[str, Any], sections: Sections) -> None:
         self._named.restore(fields, sections)
-        if not np.array_equal(self._named.keys, self.index._names.keys):
+        if not self._named.has_keys(self.index._names.keys):
             raise FormatError("gives ids to other rows than there are", file=sections.file)
 
     def sa_code_size(self) -> int:
@@ -157,5 +157,5 @@ class IndexIDMap2(IndexIDMap):
 
     def check_consistency(self) -> None:
         """Raise a RuntimeError unless ids are those of the rows inside."""
-        if not np.array_equal(self._named.keys, self.index._names.keys):
+        if not self._named.has_keys(self.index._names.keys):
             raise IndexOperationError("the index inside has other rows than those that have ids")

@@ -98,6 +98,10 @@ class Names:
             self._labels = _table(self._labels.rows[kept])
         self._n = len(self._keys)
 
+    def has_keys(self, keys: I64) -> bool:
+        """Whether the keys of all rows are these, which rise."""
+        return len(keys) == self._n and np.array_equal(self.keys, keys)
+
     # From one to the other
 
     def of(self, keys: I64) -> I64:
@@ -177,7 +181,9 @@ class Names:
             if (labels == -1).any():
                 raise sections.fault("labels", "hold -1, which stands for no row")
             self._labels = Table.over(labels)
-        if not self.shifts and self._n and self._next <= min(int(self.labels.max()), 2**63 - 2):
+        counted = self._keys is None and self._labels is None
+        highest = self._n - 1 if counted or not self._n else int(self.labels.max())
+        if not self.shifts and self._next <= min(highest, 2**63 - 2):
             raise FormatError("counts labels up from one that it has", file=sections.file)
 
 

@@ -151,7 +151,7 @@ class StoredIndex(Index):
             raise FormatError(f"holds {core!r} where {before!r} belongs", file=sections.file)
         names = Names(self.SHIFTS)
         names.restore(field(fields, "names", dict), sections.under("names."))
-        if not np.array_equal(np.sort(core.ids), names.keys):
+        if not names.has_keys(np.sort(core.ids)):
             raise FormatError("names other rows than it holds", file=sections.file)
         self._core, self._named = core, names
         if field(fields, "void", int, at_least=0):

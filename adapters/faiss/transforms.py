@@ -12,7 +12,7 @@ from inlay.codecs.pq import PQCodec, principal
 from inlay.contents import Sections, field
 from inlay.rotation import HadamardRotation as _Hadamard
 
-from .arrays import F32, as_int, as_matrix, output
+from .arrays import F32, I64, as_int, as_matrix, output
 from .attributes import Declared
 from .errors import DimensionError, IndexOperationError, operation
 
@@ -430,20 +430,24 @@ class RemapDimensionsTransform(VectorTransform):
 
     MADE_OF: ClassVar[tuple[str, ...]] = ("d_in", "d_out", "uniform")
 
-    map: Any
     uniform: bool
 
     def __init__(self, d_in: int, d_out: int, uniform: bool = True) -> None:
         super().__init__(d_in, d_out)
         self.uniform = bool(uniform)
-        self.map = np.full(self.d_out, -1, np.int64)
+
+    @cached_property
+    def map(self) -> I64:
+        """Where each dimension comes from, -1 for a zero; made when needed: a file may lie about d_out."""
+        sources = np.full(self.d_out, -1, np.int64)
         few = min(self.d_in, self.d_out)
         if not self.uniform:
-            self.map[:few] = np.arange(few)
+            sources[:few] = np.arange(few)
         elif self.d_in < self.d_out:
-            self.map[np.arange(few) * self.d_out // self.d_in] = np.arange(few)
+            sources[np.arange(few) * self.d_out // self.d_in] = np.arange(few)
         else:
-            self.map[:] = np.arange(few) * self.d_in // self.d_out
+            sources[:] = np.arange(few) * self.d_in // self.d_out
+        return sources
 
     def _forward(self, x: F32) -> F32:
         return np.where(self.map >= 0, x[:, self.map], np.float32(0))

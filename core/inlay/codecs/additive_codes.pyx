@@ -2,8 +2,8 @@
 
     StageBlocks    ceil(n / 64) blocks of 64 rows, stage after stage, then a byte of norm each where scores
                    need one (kernels/stages.hpp), for scans
-    StageRows      row after row, a byte a stage or two codes of 4 bits, then the norm's byte, for walks, which
-                   would touch as many cache lines of a block as there are stages
+    StageRows      row after row, a byte a stage or two codes of 4 bits, then the norm's byte, for walks,
+                   which would touch as many cache lines of a block as there are stages
 
 Either way M * bits / 8 (+ 1) bytes a row, all of which a search reads.
 """

@@ -18,9 +18,9 @@ products, which encoding asks for.
 
 import numpy as np
 
-from libc.math cimport sqrt
+from libc.math cimport copysign, sqrt
 from libc.stddef cimport size_t
-from libc.stdint cimport int16_t
+from libc.stdint cimport int16_t, int32_t
 from libc.string cimport memset
 
 from ..kernels.table cimport active, dot, kStrip, kWhole
@@ -190,7 +190,8 @@ cdef float shorten(const float* y, size_t dim, float length, int16_t* shorts) no
     cdef size_t j
     for j in range(dim):
         value = y[j] * scale
-        shorts[j] = <int16_t>(value + 0.5 if value > 0 else value - 0.5)
+        # Without a branch, so that compilers take several at once.
+        shorts[j] = <int16_t><int32_t>(value + copysign(0.5, value))
     for j in range(dim, short_room(dim)):
         shorts[j] = 0
     return length / kWhole

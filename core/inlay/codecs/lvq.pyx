@@ -132,7 +132,7 @@ cdef class LVQCodec(Codec):
 
     @property
     def rotation(self):
-        """The rotation, or None. It is drawn when first asked for: for a dim that a file lies about, never."""
+        """The rotation, or None; drawn when first asked for, so never for a dim that a file lies about."""
         if self.rotation_seed is None:
             return None
         if self.drawn is None:

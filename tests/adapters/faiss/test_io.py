@@ -217,6 +217,38 @@ def test_the_fuzz_command_in_short(first, tmp_path):
     assert any(came.endswith("refused") for came in said)
 
 
+@pytest.mark.parametrize(
+    "string", ["Pad16,Flat", "RR,Flat", "HR,Flat", "PCA4,Flat", "OPQ2_4,Flat", "SQ8", "IVF3,PQ3x4"]
+)
+def test_false_dimensions_cost_no_memory(string, x, tmp_path):
+    data = faiss.serialize_index(filled(string, x))
+
+    def lie(header):
+        for node in header["nodes"]:
+            for name in {"d", "d_in", "d_out"} & node["made"].keys():
+                node["made"][name] = 1 << 16
+            for core in (node["state"].get("core"),):
+                if core:
+                    core["dim"] = 1 << 16
+
+    (tmp_path / "file").write_bytes(resealed(data, lie))
+    assert fuzz.fuzz.opened(tmp_path / "file", False, fuzz.load, faiss.IndexFileError) is None
+
+
+@pytest.mark.parametrize("rows", [1 << 16, 1 << 31])
+@pytest.mark.parametrize("string", ["Flat", "IVF3,SQ8", "IDMap2,Flat"])
+def test_false_numbers_of_rows_cost_no_memory(string, rows, x, tmp_path):
+    index = faiss.index_factory(D, string)
+    index.train(x)
+
+    def lie(header):
+        for node in header["nodes"]:
+            (node["state"].get("names") or node["state"]).update(rows=rows, next=rows)
+
+    (tmp_path / "file").write_bytes(resealed(faiss.serialize_index(index), lie))
+    assert fuzz.fuzz.opened(tmp_path / "file", False, fuzz.load, faiss.IndexFileError) is None
+
+
 def ask(index, x):
     """What a lie left possible answers, or says that it cannot."""
     try:

@@ -17,6 +17,8 @@ from hypothesis.stateful import (
 import inlay
 
 DIM = 9
+# More rows than are coded between two looks at the progress.
+MANY = 20_000
 
 
 class Refusal(Exception):
@@ -164,25 +166,25 @@ def test_progress_is_told_of_every_row(form):
     told = []
     index = form.untrained(DIM)
     index.train(gaussian(100, DIM), progress=False)
-    index.add(gaussian(40_000, DIM), progress=lambda done, total: told.append((done, total)))
-    assert told[-1] == (40_000, 40_000)
+    index.add(gaussian(MANY, DIM), progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (MANY, MANY)
     assert len(told) > 1
     assert told == sorted(set(told))
-    assert {total for _, total in told} == {40_000}
+    assert {total for _, total in told} == {MANY}
 
 
-@pytest.mark.parametrize("limit", [1, 20_000, 40_000])
+@pytest.mark.parametrize("limit", [1, MANY // 2, MANY])
 def test_an_add_that_fails_leaves_the_index_as_it_was(form, metric, limit):
     index = form.filled(gaussian(50, DIM), metric, ids=range(50, 0, -1))
     index.remove([7, 9])
     before, size = index.to_bytes(), index.nbytes
     # Far from what was trained on, so that all which is learned on the way would show.
-    rows = 20 + gaussian(40_000, DIM, seed=1)
+    rows = 20 + gaussian(MANY, DIM, seed=1)
     with pytest.raises(Refusal):
         index.add(rows, progress=refusing_at(limit))
     assert index.to_bytes() == before
     with pytest.raises(Refusal):
-        index.upsert(rows, np.arange(40_000), progress=refusing_at(limit))
+        index.upsert(rows, np.arange(MANY), progress=refusing_at(limit))
     assert index.to_bytes() == before
     assert index.add(rows[:2]).tolist() == [51, 52]
     index.remove([51, 52])

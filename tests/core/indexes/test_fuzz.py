@@ -25,7 +25,9 @@ def test_a_file_is_made_by_its_number_and_differs_from_its_original():
         assert data != original
 
 
-@pytest.mark.parametrize("spec", ["LVQ4x8", "HNSW8,LVQ8", "QuIVer8", "PQ4x8", "RVQ4x4", "IVF4,LVQ8", "LoRANN4"])
+@pytest.mark.parametrize(
+    "spec", ["LVQ4x8", "HNSW8,LVQ8", "QuIVer8", "PQ4x8", "RVQ4x4", "IVF4,LVQ8", "LoRANN4"]
+)
 def test_a_false_dimension_is_refused_before_memory_is_taken_for_it(spec, tmp_path):
     index = inlay.from_spec(spec, 20)
     for _ in range(2):
