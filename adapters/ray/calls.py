@@ -3,10 +3,14 @@
 A replica that was lost is asked nothing until it has answered a ping; the others of its shard answer
 meanwhile. Where there are none, a question waits for the engine to bring one back, or, for who wants that,
 does without.
+
+Arguments and answers are pickled here, each in one go: the engine's own pickler asks a function in Python
+about every object, 0.3 ms for a question of seven arguments and its answer, of which 0.05 are left.
 """
 
 import contextlib
 import itertools
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -190,8 +194,9 @@ class Calls:
 
     def _got(self, refs: list[Any], waiting: Mapping[Any, tuple[int, Any]], until: float) -> list[Any]:
         try:
-            answers: list[Any] = ray.get(refs, timeout=max(0.0, until - time.monotonic()))
-            return answers
+            return [
+                pickle.loads(answer) for answer in ray.get(refs, timeout=max(0.0, until - time.monotonic()))
+            ]
         except RayTaskError as error:
             raise error.cause from None
         except GetTimeoutError:
@@ -217,7 +222,7 @@ class Calls:
             time.sleep(_PAUSE)
             there = replicas  # the engine keeps the call until one is back, or says that it is not
         actor = there[turn % len(there)]
-        waiting[getattr(actor, method).remote(*given)] = (shard, actor)
+        waiting[actor.answer.remote(method, pickle.dumps(given, -1))] = (shard, actor)
 
     def _is_there(self, actor: Any) -> bool:
         ping = self._lost.get(actor)

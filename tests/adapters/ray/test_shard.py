@@ -1,5 +1,6 @@
 """Shards without Ray: what they show, and to whom."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -10,28 +11,34 @@ pytest.importorskip("ray", reason="the Ray adapter needs Ray: pip install 'inlay
 from inlay import Collection, FormatError
 from inlay.adapters.ray import merging, routing
 from inlay.adapters.ray.shard import Shard
-from inlay.collection import batch
+from inlay.collection import batch, selection
+from inlay.collection.watching import TARGET
 from tests.adapters.ray.conftest import documents
 
 
 @pytest.fixture
 def shards(tmp_path):
     """Two shards, and the map, of 100 documents."""
-    home = tmp_path / "c"
+    home, map, two = filled(tmp_path / "c", "Flat", batch.check(**documents(100), dim=4))
+    yield home, map, two
+    for shard in two:
+        shard.close()
+
+
+def filled(home, spec, given):
+    """Return two shards with some documents, and their folder and map."""
     home.mkdir()
-    map = routing.Map("default", "l2", "Flat", 4, True, 1, (0, 1), routing.even((0, 1)), next_shard=2)
+    dim = given.vectors.shape[1]
+    map = routing.Map("default", "l2", spec, dim, True, 1, (0, 1), routing.even((0, 1)), next_shard=2)
     routing.save(map, home)
     two = [Shard(str(home), number, True) for number in (0, 1)]
-    given = batch.check(**documents(100), dim=4)
     buckets = routing.buckets_of(given.ids)
     for number, positions in map.split(given.ids).items():
         part = batch.Batch(
             *(pick(column, positions) for column in (given.vectors, given.ids, given.texts, given.metas))
         )
         two[number].store(part, routing.keys_of(0, positions, buckets[positions]))
-    yield home, map, two
-    for shard in two:
-        shard.close()
+    return home, map, two
 
 
 def pick(column, positions):
@@ -127,3 +134,41 @@ def test_a_change_that_comes_after_a_later_one_is_not_made(shards):
     two[0].change((3, 5), "remove", [name])  # the same one again
     two[0].change((4, 0), "remove", [name])
     assert two[0].count(1, None) == before - 1
+
+
+@pytest.mark.parametrize("spec", ["HNSW4,LVQ4", "IVF64,LVQ4"])
+def test_two_shards_find_no_less_than_one_collection_where_an_index_is_not_exact(tmp_path, rng, spec):
+    rows = rng.normal(size=(1600, 24)).astype(np.float32)
+    stored, queries = rows[:1500], rows[1500:]
+    names = [f"id{i}" for i in range(len(stored))]
+    exact = np.argsort(((queries[:, None] - stored[None]) ** 2).sum(2), axis=1)[:, :10]
+    _, _, two = filled(tmp_path / "c", spec, batch.check(stored, names, None, None, 24))
+    parts = [shard.search(1, queries, 10, None, None, {}, False) for shard in two]
+    merged = merging.merged(parts, 10, len(queries), ascending=True)
+    with Collection.open(metric="l2", index=spec) as one:
+        one.add(stored, ids=names, progress=False)
+        alone = one.search_batch(queries, 10)
+    recalls = [
+        np.mean([len({hit.id for hit in hits} & {f"id{i}" for i in near}) / 10 for hits, near in both])
+        for both in (zip(map(merged.hits, range(100)), exact, strict=True), zip(alone, exact, strict=True))
+    ]
+    assert recalls[0] >= min(recalls[1], TARGET) - 0.005  # each shard makes the effort that it takes there
+    for shard in two:
+        shard.close()
+
+
+def test_questions_and_answers_go_as_bytes(shards):
+    _, _, (shard, _) = shards
+    tree = selection.judge({"$and": [{"n": {"$gte": 3}}, {"even": {"$in": [True]}}]})
+    query = np.zeros((2, 4), np.float32)
+    for method, *arguments in (
+        ("search", 1, query, 5, tree, ["id4", "id8"], {}, True),
+        ("search_words", 1, ["cat"], shard.counts(1, ["cat"]), 5, tree, None, False),
+        ("get", 1, ["id4", "nobody"], None, True),
+        ("first", 1, tree, 7),
+        ("page", 1, -1),
+        ("facts", 1),
+    ):
+        answer = pickle.loads(shard.answer(method, pickle.dumps(tuple(arguments))))
+        wanted = getattr(shard, method)(*arguments)
+        assert pickle.dumps(answer) == pickle.dumps(pickle.loads(pickle.dumps(wanted)))
