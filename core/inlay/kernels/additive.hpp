@@ -340,8 +340,7 @@ INLAY_AVX2 INLAY_INLINE void add_strip_avx2(const float* words, std::size_t entr
     for (std::size_t s = 0; s < n_codes; ++s) {
         const float* word = words + (entries * s + codes[s]) * dim;
 #pragma GCC unroll 8
-        for (std::size_t w = 0; w < WIDTH; ++w)
-            sum[w] = _mm256_add_ps(sum[w], _mm256_loadu_ps(word + 8 * w));
+        for (std::size_t w = 0; w < WIDTH; ++w) sum[w] = _mm256_add_ps(sum[w], _mm256_loadu_ps(word + 8 * w));
     }
 #pragma GCC unroll 8
     for (std::size_t w = 0; w < WIDTH; ++w) _mm256_storeu_ps(out + 8 * w, sum[w]);
@@ -404,8 +403,7 @@ INLAY_AVX512 inline void add_words_avx512(const float* words, std::size_t entrie
         const __mmask16 mask = dim - j < kStrip ? static_cast<__mmask16>((1u << (dim - j)) - 1) : 0xFFFF;
         __m512 sum = _mm512_setzero_ps();
         for (std::size_t s = 0; s < n_codes; ++s)
-            sum = _mm512_add_ps(sum,
-                                _mm512_maskz_loadu_ps(mask, words + (entries * s + codes[s]) * dim + j));
+            sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, words + (entries * s + codes[s]) * dim + j));
         _mm512_mask_storeu_ps(out + j, mask, sum);
     }
 }

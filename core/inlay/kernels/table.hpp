@@ -84,7 +84,7 @@ struct Kernels {
 #define INLAY_STAGES(HALF, WHOLE, FINISH)                                           \
     stages::scan<stages::sums16<fastscan::sums32_##HALF>, stages::finish_##FINISH>, \
         stages::scan<stages::sums256_##WHOLE, stages::finish_##FINISH>
-#define INLAY_ADDITIVE(SUFFIX) \
+#define INLAY_ADDITIVE(SUFFIX)                                                                    \
     additive::products_##SUFFIX, additive::short_products_##SUFFIX, additive::add_words_##SUFFIX, \
         additive::extend_##SUFFIX
 #define INLAY_NEAREST(PLAIN) nearest::two_least_##PLAIN, nearest::approach_##PLAIN
