@@ -20,12 +20,17 @@ import uuid
 from pathlib import Path
 from typing import IO
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests import ray_fork
+
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.update(
     RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0",  # Ray's switch for the loopback address, also on Linux
     RAY_USAGE_STATS_ENABLED="0",
     RAY_enable_worker_prestart="0",  # a Python for each CPU that there only seems to be
     RAY_prestart_worker_first_driver="0",
+    RAY_worker_niceness="0",  # or tests, which are not as nice, would wait for them forever on a busy machine
 )
 # Known to the workers of this run alone, and not one that Ray may have at home.
 os.environ["RAY_AUTH_MODE"] = "token"
@@ -40,6 +45,7 @@ def start(home: str) -> str:
     """Start Ray and return its address; on a busy machine it may take more than one attempt."""
     import ray
 
+    sys.executable = ray_fork.make_python(Path(home))  # what Ray starts workers with
     for left in (2, 1, 0):
         try:
             info = ray.init(

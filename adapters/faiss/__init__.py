@@ -68,11 +68,14 @@ from .io import (
     clone_index,
     deserialize_index,
     read_index,
+    read_VectorTransform,
     serialize_index,
     verify,
     write_index,
+    write_VectorTransform,
 )
 from .ivf import (
+    DirectMap,
     IndexIVF,
     IndexIVFFlat,
     IndexIVFLVQ,
@@ -92,12 +95,14 @@ from .limits import (
 )
 from .parameters import (
     IndexRefineSearchParameters,
+    IVFPQSearchParameters,
     IVFSearchParameters,
     ParameterSpace,
     SearchParameters,
     SearchParametersGraph,
     SearchParametersHNSW,
     SearchParametersIVF,
+    SearchParametersPQ,
     SearchParametersPreTransform,
 )
 from .pretransform import IndexPreTransform
@@ -124,6 +129,8 @@ from .streams import (
     BufferedIOWriter,
     FileIOReader,
     FileIOWriter,
+    IOReader,
+    IOWriter,
     PyCallbackIOReader,
     PyCallbackIOWriter,
     VectorIOReader,
@@ -161,6 +168,7 @@ __all__ = [
     "ClusteringIterationStats",
     "ClusteringParameters",
     "DimensionError",
+    "DirectMap",
     "FileIOReader",
     "FileIOWriter",
     "HadamardRotation",
@@ -175,6 +183,9 @@ __all__ = [
     "IDSelectorRange",
     "IDSelectorTranslated",
     "IDSelectorXOr",
+    "IOReader",
+    "IOWriter",
+    "IVFPQSearchParameters",
     "IVFSearchParameters",
     "Index",
     "IndexFileError",
@@ -230,6 +241,7 @@ __all__ = [
     "SearchParametersGraph",
     "SearchParametersHNSW",
     "SearchParametersIVF",
+    "SearchParametersPQ",
     "SearchParametersPreTransform",
     "StrIDMap",
     "TrainingWarning",
@@ -269,6 +281,7 @@ __all__ = [
     "rand_smooth_vectors",
     "randint",
     "randn",
+    "read_VectorTransform",
     "read_index",
     "rev_swig_ptr",
     "serialize_index",
@@ -279,6 +292,7 @@ __all__ = [
     "vector_float_to_array",
     "vector_to_array",
     "verify",
+    "write_VectorTransform",
     "write_index",
 ]
 

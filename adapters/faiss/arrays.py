@@ -102,14 +102,40 @@ class Vector(list[T]):
         return len(self)
 
 
+class Bytes:
+    """Bytes that a stream keeps, with the names that FAISS's vectors have."""
+
+    held: bytearray
+
+    def __init__(self, data: Any = b"") -> None:
+        self.held = bytearray(memoryview(data.held if isinstance(data, Bytes) else data))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.array(np.frombuffer(self.held, np.uint8), dtype)
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def size(self) -> int:
+        """Return how many there are."""
+        return len(self)
+
+    def swap(self, other: "Bytes") -> None:
+        """Take what another has, and give it what this one had."""
+        self.held, other.held = other.held, self.held
+
+
 def vector_to_array(vector: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return a copy of an attribute that is a vector in FAISS and an array here."""
     return np.array(vector).reshape(-1)
 
 
-def copy_array_to_vector(array: npt.ArrayLike, vector: npt.NDArray[Any]) -> None:
-    """Copy into an attribute that is an array here; both must have as many elements."""
+def copy_array_to_vector(array: npt.ArrayLike, vector: npt.NDArray[Any] | Bytes) -> None:
+    """Copy into an attribute that is an array here, both of as many elements, or into a stream's bytes."""
     values = np.asarray(array).reshape(-1)
+    if isinstance(vector, Bytes):
+        vector.held = bytearray(values.astype(np.uint8, casting="safe").tobytes())
+        return
     if len(values) != vector.size:
         raise DimensionError(f"the array has {len(values)} elements, the vector {vector.size}")
     vector.reshape(-1)[:] = values

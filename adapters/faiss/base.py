@@ -142,8 +142,18 @@ class Index(Kind):
             self._check_writable()
             self._empty()
 
+    def compact(self) -> None:
+        """Give back the memory of rows that were removed; labels stay as they are."""
+        with self._lock.exclusive():
+            self._check_writable()
+            self._shrink()
+
     def merge_from(self, otherIndex: "Index", add_id: int = 0) -> None:
-        """Move all rows of another index of the same kind here; `add_id` is added to labels that stay."""
+        """Move all rows of another index of the same kind here; `add_id` is added to labels that stay.
+
+        Coded rows are coded again from what is known of them, which costs codes of 4 bits a little (recall of
+        0.943 in place of 0.945) and longer ones nothing.
+        """
         other, shift = otherIndex, as_int(add_id, "add_id")
         self.check_compatible_for_merge(other)
         if shift and not self._takes_labels:
@@ -332,6 +342,11 @@ class Index(Kind):
         return out
 
     # Parts
+
+    def _shrink(self) -> None:
+        for part in self.parts():
+            with part._lock.exclusive():
+                part._shrink()
 
     def _asked(self, x: F32, k: int, sel: Any, effort: Mapping[str, Any]) -> Values:
         """Search under a filter, or one a query; NaN finds nothing, and harms no other query."""

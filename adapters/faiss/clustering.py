@@ -51,7 +51,7 @@ class ClusteringIterationStats:
     Attributes
     ----------
     obj : float
-        Sum of squared distances to the centroids, or of what inner products lack.
+        Sum of squared distances to the centroids, which falls, or of inner products with them, which rises.
     """
 
     def __init__(self, obj: float) -> None:
@@ -135,26 +135,40 @@ class Clustering(ClusteringParameters):
             few = self.max_points_per_centroid * self.k
             chosen = sample(chosen[:, None].astype(np.float32), few, self.seed)[:, 0].astype(np.int64)
         spherical = self.spherical or metric != METRIC_L2
-        best: tuple[F32, list[float]] | None = None
-        for redo in range(self.nredo):
-            costs: list[float] = []
-            centroids = kmeans(
-                rows[chosen],
+        some, weighed = rows[chosen], None if counts is None else counts[chosen]
+        if spherical and begin is not None:
+            begin = normalised(begin)
+        runs = [self._run(some, self.seed + redo, spherical, begin, weighed) for redo in range(self.nredo)]
+        centroids, costs = min(runs, key=lambda run: run[1][-1])
+        if spherical:  # costs are what inner products lack
+            lengths = np.linalg.norm(some, axis=1)
+            most = float((lengths if weighed is None else lengths * weighed).sum(dtype=np.float64))
+            costs = [most - cost for cost in costs]
+        return centroids, costs
+
+    def _run(
+        self, rows: F32, seed: int, spherical: bool, start: F32 | None, weights: F32 | None
+    ) -> tuple[F32, list[float]]:
+        """Return centroids and what each iteration cost; they end when no row changes its centroid."""
+        costs: list[float] = []
+        # Centroids of whole numbers are rounded after each iteration.
+        times, iterations = (self.niter, 1) if self.int_centroids else (1, self.niter)
+        for _ in range(max(times, 1)):
+            start = kmeans(
+                rows,
                 self.k,
-                seed=self.seed + redo,
-                iterations=max(self.niter, 1),
+                seed=seed,
+                iterations=max(iterations, 1),
                 spherical=spherical,
-                start=normalised(begin) if spherical and begin is not None else begin,
-                weights=None if counts is None else counts[chosen],
+                start=start,
+                weights=weights,
                 costs=costs,
                 progress=self.verbose,
             )
-            # Nothing changes any more once no row changes its centroid.
-            costs += costs[-1:] * (self.niter - len(costs))
-            if best is None or costs[-1] < best[1][-1]:
-                best = centroids, costs
-        assert best is not None
-        return (np.round(best[0]) if self.int_centroids else best[0]), best[1]
+            if self.int_centroids:
+                start = np.round(start)
+        assert start is not None
+        return start, costs
 
 
 class Kmeans(Clustering):
@@ -172,8 +186,9 @@ class Kmeans(Clustering):
     Attributes
     ----------
     centroids : float32 (k, d)
-    obj : float64 (niter,)
-        What each iteration began with; `iteration_stats` has the same as a list of dicts.
+    obj : float64 (iterations,)
+        What each iteration began with, niter of them or fewer; `iteration_stats` has the same as a list of
+        dicts. See `ClusteringIterationStats`.
     index : IndexFlat
         Holds the centroids.
 

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import inlay
 
-from .arrays import as_int
+from .arrays import F32, as_int
 from .codes import (
     ProductQuantizer,
     ResidualQuantizer,
@@ -74,7 +74,8 @@ class IndexScalarQuantizer(CodesIndex):
     ----------
     d : int
     qtype : int
-        `ScalarQuantizer.QT_8bit`, `QT_6bit`, `QT_4bit`, `QT_fp16` or `QT_bf16`.
+        One of `ScalarQuantizer`. `QT_fp16`, `QT_bf16`, `QT_8bit_direct` and `QT_8bit_direct_signed` need no
+        training; an index without rows gains by it.
     metric : int
     """
 
@@ -85,6 +86,11 @@ class IndexScalarQuantizer(CodesIndex):
     def __init__(self, d: int, qtype: int = ScalarQuantizer.QT_8bit, metric: int = METRIC_L2) -> None:
         self.sq = ScalarQuantizer(d, qtype)
         super().__init__(d, metric)
+        self.sq.prepare(self._core)
+
+    def _learn(self, x: F32) -> None:
+        if self.sq.learns or not self.ntotal:
+            super()._learn(x)
 
     @property
     def qtype(self) -> int:
@@ -143,9 +149,13 @@ class IndexPQFastScan(IndexPQ):
         Accepted: rows always lie in blocks of 64.
     """
 
+    MADE_OF: ClassVar[tuple[str, ...]] = (*IndexPQ.MADE_OF, "bbs")
+
+    bbs: int
+
     def __init__(self, d: int, M: int, nbits: int = 4, metric: int = METRIC_L2, bbs: int = 32) -> None:
         super().__init__(d, M, nbits, metric)
-        as_int(bbs, "bbs", 0)
+        self.bbs = as_int(bbs, "bbs", 0)
 
 
 class IndexRVQ(CodesIndex):

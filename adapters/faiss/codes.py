@@ -15,7 +15,8 @@ from inlay.indexes.coded import CodedIndex
 from .arrays import F32, as_int
 from .errors import IndexOperationError
 
-# FAISS's numbers, and the LVQ code that keeps as much: 6 bits are kept in 8, halves in two levels of 8.
+# FAISS's numbers, and the LVQ code that keeps as much: 6 bits are kept in 8; halves, and whole numbers as
+# they are, in two levels of 8.
 QT = {
     "QT_8bit": 0,
     "QT_4bit": 1,
@@ -27,8 +28,31 @@ QT = {
     "QT_bf16": 7,
     "QT_8bit_direct_signed": 8,
 }
-LVQ_OF = {"QT_8bit": "LVQ8", "QT_4bit": "LVQ4", "QT_6bit": "LVQ8", "QT_fp16": "LVQ8x8", "QT_bf16": "LVQ8x8"}
-SQ_NAMES = {"QT_8bit": "SQ8", "QT_4bit": "SQ4", "QT_6bit": "SQ6", "QT_fp16": "SQfp16", "QT_bf16": "SQbf16"}
+LVQ_OF = {
+    "QT_8bit": "LVQ8",
+    "QT_4bit": "LVQ4",
+    "QT_8bit_uniform": "LVQ8",
+    "QT_4bit_uniform": "LVQ4",
+    "QT_fp16": "LVQ8x8",
+    "QT_8bit_direct": "LVQ8x8",
+    "QT_6bit": "LVQ8",
+    "QT_bf16": "LVQ8x8",
+    "QT_8bit_direct_signed": "LVQ8x8",
+}
+# What `index_factory` calls them. Uniform quantisers, of one grid in FAISS, are what the others are here.
+SQ_NAMES = {
+    "QT_8bit": "SQ8",
+    "QT_4bit": "SQ4",
+    "QT_8bit_uniform": "SQ8",
+    "QT_4bit_uniform": "SQ4",
+    "QT_fp16": "SQfp16",
+    "QT_8bit_direct": "SQ8_direct",
+    "QT_6bit": "SQ6",
+    "QT_bf16": "SQbf16",
+    "QT_8bit_direct_signed": "SQ8_direct_signed",
+}
+# Those that know how to code rows without having seen any.
+BORN_TRAINED = ("QT_fp16", "QT_8bit_direct", "QT_bf16", "QT_8bit_direct_signed")
 
 
 class ScalarQuantizer:
@@ -54,12 +78,15 @@ class ScalarQuantizer:
     def __init__(self, d: int, qtype: int) -> None:
         self.d = as_int(d, "d", 1)
         self.qtype = as_int(qtype, "qtype")
-        names = [name for name, number in QT.items() if number == self.qtype]
-        if not names or names[0] not in LVQ_OF:
-            asked = names[0] if names else f"number {qtype}"
-            raise IndexOperationError(f"scalar quantiser {asked} is not there; {', '.join(LVQ_OF)} are")
-        self.name = SQ_NAMES[names[0]]
-        self.code = LVQ_OF[names[0]]
+        name = next((name for name, number in QT.items() if number == self.qtype), None)
+        if name is None:
+            raise IndexOperationError(f"scalar quantiser number {qtype} is not there; {', '.join(QT)} are")
+        self.name, self.code, self.learns = SQ_NAMES[name], LVQ_OF[name], name not in BORN_TRAINED
+
+    def prepare(self, core: inlay.Index) -> None:
+        """Let an index without rows take some, where FAISS does so without training."""
+        if not self.learns:
+            core.train(np.zeros((1, self.d), np.float32))
 
 
 def lvq_name(bits: int, residual_bits: int) -> str:

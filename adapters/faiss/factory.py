@@ -5,7 +5,8 @@
     transform PCA[W][R]n | OPQm[_n] | RR[n] | HR[seed] | L2norm | Padn
     core      code | lists | LoRANNn | graph | "(" spec ")"
     lists     IVFn[k|M][_HNSWm | (spec)] "," (code | LoRANN[rank][xB])
-    code      Flat | SQ8 | SQ6 | SQ4 | SQfp16 | SQbf16 | LVQb[xr] | (RVQ|RQ)MxB | (RVQ|RQ)Mx4fs | PQm[xb]
+    code      Flat | sq | LVQb[xr] | (RVQ|RQ)MxB | (RVQ|RQ)Mx4fs | PQm[xb]
+    sq        SQ8 | SQ6 | SQ4 | SQfp16 | SQbf16 | SQ8_direct | SQ8_direct_signed
     graph     (HNSW | SymQG | QuIVer)R[("," | "_") code]
 
 It is read as FAISS reads it: ids outermost, then the refinement, then transforms from left to right, so that
@@ -228,9 +229,9 @@ def _ivf_made(text: str) -> Callable[[Index, int, int, int], IndexIVF]:
     if stages := _stages(text):
         return lambda q, d, n, m: IndexIVFRVQ(q, d, n, *stages, m)
     if groups := _groups(text):
-        size, bits, fast = groups
-        if fast:
-            return lambda q, d, n, m: IndexIVFPQFastScan(q, d, n, size, bits, m)
+        size, bits, block = groups
+        if block:
+            return lambda q, d, n, m: IndexIVFPQFastScan(q, d, n, size, bits, m, block)
         return lambda q, d, n, m: IndexIVFPQ(q, d, n, size, bits, m)
     raise _Unread(_advice(text))
 
@@ -245,8 +246,10 @@ def _code(text: str) -> Callable[[int, int], Index]:
     if stages := _stages(text):
         return lambda d, metric: IndexRVQ(d, *stages, metric)
     if groups := _groups(text):
-        size, bits, fast = groups
-        return lambda d, metric: (IndexPQFastScan if fast else IndexPQ)(d, size, bits, metric)
+        size, bits, block = groups
+        if block:
+            return lambda d, metric: IndexPQFastScan(d, size, bits, metric, block)
+        return lambda d, metric: IndexPQ(d, size, bits, metric)
     raise _Unread(_advice(text))
 
 
@@ -271,14 +274,15 @@ def _stages(text: str) -> tuple[int, int] | None:
     return sum(number for number, _ in pairs), _bits(pairs[0][1])
 
 
-def _groups(text: str) -> tuple[int, int, bool] | None:
-    found = re.fullmatch(r"PQ(\d+)(?:x(\d+)(fsr?)?(?:_\d+)?)?(np)?", text)
+def _groups(text: str) -> tuple[int, int, int] | None:
+    """Return groups, bits and, for fast scan, the size of blocks; else 0."""
+    found = re.fullmatch(r"PQ(\d+)(?:x(\d+)(?:(fsr?)(?:_(\d+))?)?)?(np)?", text)
     if found is None:
         return None
     bits = _bits(_number(found[2] or "8"))
     if found[3] and bits != 4:
         raise _Unread("fast scan takes codes of 4 bits")
-    return _number(found[1]), bits, bool(found[3])
+    return _number(found[1]), bits, _number(found[4] or "32") if found[3] else 0
 
 
 def _bits(bits: int) -> int:

@@ -182,10 +182,10 @@ def randint(n: Any, seed: int = 12345, vmax: int | None = None) -> I64:
 
 
 def rand_smooth_vectors(n: int, d: int, seed: int = 1234) -> F32:
-    """Return vectors that lie near few dimensions, as real ones do, float32 (n, d)."""
+    """Return vectors that lie near ten dimensions, bent, as real ones do, float32 (n, d)."""
     rng = np.random.default_rng(seed)
-    waves = rng.random((8, d), np.float32)
-    return np.asarray(np.sin(4 * rng.random((n, 8), np.float32) @ waves), np.float32)
+    rows = rng.standard_normal((n, 10)) @ rng.random((10, d))
+    return np.asarray(np.sin(rows * (rng.random(d) * 4 + 0.1)), np.float32)
 
 
 # Threads and builds

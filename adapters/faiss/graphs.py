@@ -12,8 +12,10 @@ import inlay
 from inlay.indexes.navigable import NavigableIndex
 
 from .arrays import F32, I64, as_int
+from .coded import IndexLVQ, IndexScalarQuantizer
 from .codes import ScalarQuantizer
 from .errors import IndexOperationError
+from .flat import IndexFlat
 from .kind import METRIC_L2, Values
 from .statistics import cvar
 from .stored import StoredIndex
@@ -45,10 +47,8 @@ class HNSW:
         setattr(self._index, name, value)
 
     def nb_neighbors(self, layer_no: int) -> int:
-        """Return the most links of a row; there is one layer, 0."""
-        if layer_no != 0:
-            raise IndexOperationError("the graph has one layer, 0")
-        return self._core.degree
+        """Return the most links of a row on a layer: of layer 0, which has all rows; half as many above."""
+        return self._core.degree // (2 if as_int(layer_no, "layer_no", 0) else 1)
 
     @property
     def _core(self) -> NavigableIndex:
@@ -147,6 +147,25 @@ class IndexHNSW(IndexGraph):
         """Such as "HNSW32,Flat" and the like."""
         return f"HNSW{self.M},{self.code or 'Flat'}"
 
+    @property
+    def storage(self) -> StoredIndex:
+        """The rows alone, in the order in which they were added: a copy, made at each call."""
+        storage = self._empty_storage()
+        with self._lock.shared():
+            if self.ntotal:
+                rows = self._rows(self._names.keys)
+                if not storage.is_trained:
+                    storage.train(rows)
+                storage.add(rows)
+        storage._read_only = True
+        return storage
+
+    def _empty_storage(self) -> StoredIndex:
+        if self.code is None:
+            return IndexFlat(self.d, self.metric_type)
+        bits, _, residual_bits = self.code.removeprefix("LVQ").partition("x")
+        return IndexLVQ(self.d, int(bits), int(residual_bits or 0), self.metric_type)
+
 
 class IndexHNSWFlat(IndexHNSW):
     """A navigable graph over float32 rows.
@@ -188,6 +207,14 @@ class IndexHNSWSQ(IndexHNSW):
     ) -> None:
         self.sq = ScalarQuantizer(d, qtype)
         super().__init__(d, M, metric, self.sq.code)
+        self.sq.prepare(self._core)
+
+    def _learn(self, x: F32) -> None:
+        if self.sq.learns or not self.ntotal:
+            super()._learn(x)
+
+    def _empty_storage(self) -> StoredIndex:
+        return IndexScalarQuantizer(self.d, self.qtype, self.metric_type)
 
     @property
     def factory_string(self) -> str:
@@ -200,7 +227,35 @@ class IndexHNSWSQ(IndexHNSW):
         return self.sq.qtype
 
 
-class IndexSymQG(IndexGraph):
+class _WalkedByCodes(IndexGraph):
+    """A graph that is walked by small codes, with rows beside it for the last word."""
+
+    #: The core's index, what `index_factory` calls it, and what the core calls the ways to keep rows.
+    CORE: ClassVar[type[inlay.SymphonyQGIndex | inlay.QuIVerIndex]]
+    NAME: ClassVar[str]
+    VECTORS: ClassVar[Mapping[str, str]]
+
+    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "R", "metric", "code")
+
+    R: int
+    code: str
+
+    def __init__(self, d: int, R: int = 32, metric: int = METRIC_L2, code: str = "Flat") -> None:
+        if code not in self.VECTORS:
+            raise IndexOperationError(f"{self.NAME} keeps rows as {', '.join(self.VECTORS)}, not {code!r}")
+        self.R, self.code = as_int(R, "R", 1), code
+        super().__init__(d, metric)
+
+    def _new_core(self, metric: str) -> inlay.Index:
+        return self.CORE(self.d, metric, degree=self.R, vectors=self.VECTORS[self.code])
+
+    @property
+    def factory_string(self) -> str:
+        """Such as "SymQG32,Flat" and the like."""
+        return f"{self.NAME}{self.R},{self.code}"
+
+
+class IndexSymQG(_WalkedByCodes):
     """SymphonyQG: a graph whose rows hold codes of their links.
 
     Parameters
@@ -209,74 +264,41 @@ class IndexSymQG(IndexGraph):
     R : int
         Links of a row, a multiple of 32.
     metric : int
-    code : {"Flat", "LVQ8", "LVQ8x4", "LVQ8x8"}
-        What has the last word: float32 rows, the codes of 8 bits that the walk has seen, or two levels.
+    code : {"Flat", "SQfp16", "LVQ8", "SQ8", "LVQ8x4", "LVQ8x8"}
+        What has the last word: float32 or float16 rows, the codes of 8 bits that the walk has seen (by either
+        name), or two levels.
     """
 
+    CORE = inlay.SymphonyQGIndex
+    NAME = "SymQG"
     VECTORS: ClassVar[Mapping[str, str]] = {
         "Flat": "float32",
+        "SQfp16": "float16",
         "LVQ8": "lvq8",
+        "SQ8": "lvq8",
         "LVQ8x4": "lvq8x4",
         "LVQ8x8": "lvq8x8",
-        "SQ8": "lvq8",
-        "SQfp16": "float16",
     }
 
-    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "R", "metric", "code")
 
-    R: int
-    code: str
-
-    def __init__(self, d: int, R: int = 32, metric: int = METRIC_L2, code: str = "Flat") -> None:
-        if code not in self.VECTORS:
-            raise IndexOperationError(f"SymQG keeps rows as {', '.join(self.VECTORS)}, not {code!r}")
-        self.R, self.code = as_int(R, "R", 1), code
-        super().__init__(d, metric)
-
-    def _new_core(self, metric: str) -> inlay.Index:
-        return inlay.SymphonyQGIndex(self.d, metric, degree=self.R, vectors=self.VECTORS[self.code])
-
-    @property
-    def factory_string(self) -> str:
-        """Such as "SymQG32,Flat" and the like."""
-        return f"SymQG{self.R},{self.code}"
-
-
-class IndexQuIVer(IndexGraph):
+class IndexQuIVer(_WalkedByCodes):
     """QuIVer: a graph built and walked in two bits a dimension, with rows for the candidates.
 
     Parameters
     ----------
     d : int
     R : int
-        Links of a row.
+        Links of a row, 2 at least.
     metric : int
-    code : {"Flat", "LVQ8", "SQ8", "SQfp16"}
-        How rows are kept.
+    code : {"Flat", "SQfp16", "LVQ8", "SQ8"}
+        How rows are kept: as float32, as float16, or in codes of 8 bits (by either name).
     """
 
+    CORE = inlay.QuIVerIndex
+    NAME = "QuIVer"
     VECTORS: ClassVar[Mapping[str, str]] = {
         "Flat": "float32",
+        "SQfp16": "float16",
         "LVQ8": "lvq8",
         "SQ8": "lvq8",
-        "SQfp16": "float16",
     }
-
-    MADE_OF: ClassVar[tuple[str, ...]] = ("d", "R", "metric", "code")
-
-    R: int
-    code: str
-
-    def __init__(self, d: int, R: int = 32, metric: int = METRIC_L2, code: str = "Flat") -> None:
-        if code not in self.VECTORS:
-            raise IndexOperationError(f"QuIVer keeps rows as {', '.join(self.VECTORS)}, not {code!r}")
-        self.R, self.code = as_int(R, "R", 2), code
-        super().__init__(d, metric)
-
-    def _new_core(self, metric: str) -> inlay.Index:
-        return inlay.QuIVerIndex(self.d, metric, degree=self.R, vectors=self.VECTORS[self.code])
-
-    @property
-    def factory_string(self) -> str:
-        """Such as "QuIVer32,Flat" and the like."""
-        return f"QuIVer{self.R},{self.code}"

@@ -31,7 +31,6 @@ HINTS = (
     ("InvertedLists", "inverted lists are not to be taken apart"),
     ("ArrayInvertedLists", "inverted lists are not to be taken apart"),
     ("OnDiskInvertedLists", "read_index(path, IO_FLAG_MMAP) leaves rows on the disk"),
-    ("DirectMap", "rows can always be found by their labels"),
     ("swigfaiss", "there is no SWIG here"),
     ("cast_integer_to", "addresses are no arguments here; give arrays"),
     ("fvec_", "see knn and pairwise_distances"),

@@ -17,6 +17,7 @@ from .base import Index
 from .errors import IndexOperationError
 from .kind import Ranges, State, Values
 from .names import Names
+from .selectors import IDSelector, IDSelectorTranslated
 from .shards import IndexShards
 
 
@@ -102,6 +103,11 @@ class IndexIDMap(Index):
         """Return which keys may be found: those with ids, where rows were added behind this one's back."""
         return self._named.keys if allowed is None and self.index.ntotal != self.ntotal else allowed
 
+    def _selected(self, sel: IDSelector) -> I64:
+        if isinstance(sel, IDSelectorTranslated):  # has done what is done here: asks of places, not of ids
+            return self._named.keys[sel.mask(np.arange(self.ntotal))]
+        return super()._selected(sel)
+
     def _rows(self, keys: I64) -> F32:
         with self.index._lock.shared():
             return self.index._rows(keys)
@@ -148,3 +154,8 @@ class IndexIDMap2(IndexIDMap):
 
     def construct_rev_map(self) -> None:
         """Do nothing: rows can always be found by their ids."""
+
+    def check_consistency(self) -> None:
+        """Raise a RuntimeError unless ids are those of the rows inside."""
+        if not np.array_equal(self._named.keys, self.index._names.keys):
+            raise IndexOperationError("the index inside has other rows than those that have ids")

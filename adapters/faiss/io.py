@@ -7,14 +7,16 @@ A file is one of the core's format; below the header it says how the index is pu
                 "state": what it stores}
     sections   "<number of the node>.<name>"
 
-The last node is the index. Parts come before what they are part of, so there is no circle and no recursion;
-classes are those of one table; what a class is called with is checked by the class. Nothing is unpickled.
+The last node is the index, or a transform. Parts come before what they are part of, so there is no circle and
+no recursion; classes are those of one table; what a class is called with is checked by the class. Nothing is
+unpickled.
 """
 
 import copyreg
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -89,12 +91,10 @@ def write_index(index: Index | StrIDMap, fname: Any) -> None:
     IndexFileError
         A RuntimeError and an OSError, when the file cannot be written.
     """
+    if not isinstance(index, (Index, StrIDMap)):
+        raise TypeError(f"index must be an index, not {type(index).__name__}")
     with index._lock.shared():
-        header, sections = _contents(index)
-        try:
-            file.write(fname, header, sections)
-        except OSError as error:
-            raise IndexFileError(f"could not write {fname}: {error}") from error
+        _write(fname, *_contents(index))
 
 
 def serialize_index(index: Index | StrIDMap) -> U8:
@@ -103,17 +103,34 @@ def serialize_index(index: Index | StrIDMap) -> U8:
         return np.array(np.frombuffer(file.to_bytes(*_contents(index)), np.uint8))
 
 
+def write_VectorTransform(vt: transforms.VectorTransform, fname: Any) -> None:
+    """Write a transform to where `write_index` would write an index."""
+    header, sections = _new_file()
+    _add_node(vt, header["nodes"], sections)
+    _write(fname, header, sections)
+
+
+def _write(fname: Any, header: dict[str, Any], sections: dict[str, Any]) -> None:
+    try:
+        file.write(fname, header, sections)
+    except OSError as error:
+        raise IndexFileError(f"could not write {fname}: {error}") from error
+
+
+def _new_file() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the header and the sections of a file that holds nothing yet."""
+    return {"faiss": VERSION, "nodes": []}, {}
+
+
 def _contents(index: Index | StrIDMap) -> tuple[dict[str, Any], dict[str, Any]]:
-    nodes: list[dict[str, Any]] = []
-    sections: dict[str, Any] = {}
-    header: dict[str, Any] = {"faiss": VERSION, "nodes": nodes}
+    header, sections = _new_file()
     if isinstance(index, StrIDMap):
         text, ends, binary = index.words
-        sections = {"words.text": text, "words.ends": ends, "words.binary": binary}
+        sections |= {"words.text": text, "words.ends": ends, "words.binary": binary}
         header["words"] = len(ends)
         index = index.index
     try:
-        _add_node(index, nodes, sections)
+        _add_node(index, header["nodes"], sections)
     except FormatError as error:  # of a mapped file that is damaged
         raise IndexFileError(str(error)) from error
     return header, sections
@@ -164,12 +181,30 @@ def read_index(fname: Any, flags: int = 0) -> Any:
     IndexFileError
         A RuntimeError and an OSError, for a file that is missing, damaged or foreign.
     """
-    try:
+    with _reading(fname):
         header, sections = file.read(fname, mmap=bool(flags & IO_FLAG_MMAP & 0xFFFF0000))
         index = _opened(header, sections)
+        if not isinstance(index, Index):
+            raise FormatError("holds a transform; read_VectorTransform opens it", file=header.file)
         if flags & IO_FLAG_READ_ONLY:
             _forbid_changes(index)
         return index if "words" not in header else _named(index, header, sections)
+
+
+def read_VectorTransform(fname: Any) -> transforms.VectorTransform:
+    """Read a transform from where `read_index` would read an index."""
+    with _reading(fname):
+        transform = _opened(*file.read(fname))
+        if isinstance(transform, Index):
+            raise FormatError("holds an index; read_index opens it")
+        return transform
+
+
+@contextmanager
+def _reading(fname: Any) -> Iterator[None]:
+    """Turn what can be wrong with a file into an `IndexFileError`."""
+    try:
+        yield
     except FormatError as error:
         raise IndexFileError(str(error)) from error
     except OSError as error:
@@ -205,7 +240,8 @@ def clone_index(index: AnyIndex) -> AnyIndex:
     return twin
 
 
-def _opened(header: Header, sections: Sections) -> Index:
+def _opened(header: Header, sections: Sections) -> Part:
+    """Return the last part that a file describes, which all others are in."""
     if "faiss" not in header:
         raise FormatError("is a file of inlay itself; inlay.load opens an index", file=header.file)
     field(header, "faiss", int, one_of=(VERSION,))
@@ -221,9 +257,9 @@ def _opened(header: Header, sections: Sections) -> Index:
         raise
     except DAMAGE as error:
         raise FormatError(f"describes an index that cannot be: {error}", file=header.file) from error
-    # Every node is part of exactly one other, but the last, which is the index.
+    # Every node is part of exactly one other, but the last.
     used = sorted(number for node in nodes for number in node["parts"])
-    if not made or used != list(range(len(nodes) - 1)) or not isinstance(made[-1], Index):
+    if not made or used != list(range(len(nodes) - 1)):
         raise FormatError("does not hold one index", file=header.file)
     return made[-1]
 
@@ -288,8 +324,8 @@ def _made(kind: type[Index], made: dict[str, Any], parts: Sequence[Part]) -> Ind
     """Return an index of a class over parts that hold their rows already."""
     if set(made) != set(kind.MADE_OF):
         raise TypeError(f"{kind.__name__} is made with {', '.join(kind.MADE_OF)}")
-    if "d" in made:
-        limits.check_dimension(made["d"])
+    if made.get("d", 0) or not issubclass(kind, (shards.IndexShards, shards.IndexReplicas)):
+        limits.check_dimension(made.get("d", 1))
     if issubclass(kind, pretransform.IndexPreTransform):
         return kind(*parts)
     inside = [part for part in parts if isinstance(part, Index)]

@@ -9,10 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 import inlay
 from inlay.indexes.listed import ListedIndex
 
-from .arrays import F32, I64, as_int
+from .arrays import F32, I64, as_ids, as_int
 from .base import Index
 from .clustering import ClusteringParameters, centroids_for
 from .codes import (
@@ -24,11 +27,19 @@ from .codes import (
     product_quantizer,
     residual_quantizer,
 )
-from .errors import DimensionError, IndexOperationError, operation
+from .errors import DimensionError, IndexOperationError, UnknownIdError, operation
 from .flat import IndexFlat
-from .kind import METRIC_L2, Values
+from .kind import METRIC_INNER_PRODUCT, METRIC_L2, Values
 from .statistics import cvar
 from .stored import StoredIndex
+
+
+class DirectMap:
+    """Kinds of tables by which FAISS finds rows by labels; here rows can always be found."""
+
+    NoMap = 0
+    Array = 1
+    Hashtable = 2
 
 
 class IndexIVF(StoredIndex):
@@ -63,7 +74,7 @@ class IndexIVF(StoredIndex):
     def __init__(self, quantizer: Index, d: int, nlist: int, metric: int = METRIC_L2) -> None:
         self.nlist = as_int(nlist, "nlist", 1)
         self.cp = ClusteringParameters()
-        self.cp.niter = 10
+        self.cp.niter, self.cp.spherical = 10, metric == METRIC_INNER_PRODUCT
         if not isinstance(quantizer, Index):
             raise TypeError(f"quantizer must be an index, not {type(quantizer).__name__}")
         if quantizer.d != as_int(d, "d", 1):
@@ -160,12 +171,36 @@ class IndexIVF(StoredIndex):
     def set_direct_map_type(self, type: int) -> None:
         """Do nothing: rows can always be found by their labels."""
 
+    def update_vectors(self, keys: npt.ArrayLike, x: npt.ArrayLike) -> None:
+        """Give other vectors (n, d) to rows that are there, by their labels."""
+        labels = as_ids(keys, name="keys")
+        there = self.contains(labels)
+        if not there.all():
+            raise UnknownIdError(f"id {labels[there.argmin()]} is not in the index")
+        self.upsert(x, labels)
+
     def copy_subset_to(self, other: "IndexIVF", subset_type: int, a1: int, a2: int) -> None:
-        """Add the rows to another index whose labels lie in a1 .. a2 (subset_type 0)."""
-        if subset_type != 0:
-            raise IndexOperationError("subsets are copied by label ranges, type 0")
+        """Add some of the rows to another index, under their labels.
+
+        Parameters
+        ----------
+        other : IndexIVF
+        subset_type : {0, 1, 2}
+            Those whose label lies in a1 .. a2 (0), or leaves a2 when divided by a1 (1); or the rows a1 .. a2
+            in the order in which they were added (2).
+        a1, a2 : int
+        """
         labels = self.ids
-        chosen = labels[(labels >= a1) & (labels < a2)]
+        if subset_type == 0:
+            chosen = labels[(labels >= a1) & (labels < a2)]
+        elif subset_type == 1:
+            chosen = labels[labels % as_int(a1, "a1", 1) == a2]
+        elif subset_type == 2:
+            chosen = labels[as_int(a1, "a1", 0) : as_int(a2, "a2", 0)]
+        else:
+            raise IndexOperationError(
+                f"subset_type must be 0, 1 or 2, not {subset_type}: see its description"
+            )
         other.add_with_ids(self.reconstruct_batch(chosen), chosen)
 
 
@@ -175,11 +210,21 @@ class IndexIVFFlat(IndexIVF):
     Parameters
     ----------
     quantizer : Index
-        Of the centroids; filled by `train`.
+        Of the centroids; filled by `train`. Over one that holds nlist of them, the index is trained.
     d, nlist : int
         Dimensions and lists.
     metric : int
     """
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it takes rows."""
+        return super().is_trained or self.quantizer.ntotal == self.nlist
+
+    def _append(self, x: F32, labels: I64 | None) -> I64:
+        if not self._core.is_trained:
+            self._learn(np.zeros((1, self.d), np.float32))  # there are centroids, and nothing else to learn
+        return super()._append(x, labels)
 
     @property
     def _code(self) -> str:
@@ -328,6 +373,10 @@ class IndexIVFPQFastScan(IndexIVFPQ):
         Accepted: rows always lie in blocks of 64.
     """
 
+    MADE_OF: ClassVar[tuple[str, ...]] = (*IndexIVFPQ.MADE_OF, "bbs")
+
+    bbs: int
+
     def __init__(
         self,
         quantizer: Index,
@@ -339,7 +388,7 @@ class IndexIVFPQFastScan(IndexIVFPQ):
         bbs: int = 32,
     ) -> None:
         super().__init__(quantizer, d, nlist, M, nbits, metric)
-        as_int(bbs, "bbs", 0)
+        self.bbs = as_int(bbs, "bbs", 0)
 
 
 class IndexIVFRVQ(_IVFStages):

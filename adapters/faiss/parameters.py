@@ -119,7 +119,8 @@ class IndexRefineSearchParameters(SearchParameters):
 
 
 SearchParametersGraph = SearchParametersHNSW
-IVFSearchParameters = SearchParametersIVF
+IVFSearchParameters = IVFPQSearchParameters = SearchParametersIVF
+SearchParametersPQ = SearchParameters
 
 
 def unpacked(params: SearchParameters | None) -> tuple[Any, dict[str, Any]]:

@@ -89,20 +89,20 @@ class _Together(Index):
 
     threaded: bool
 
-    def __init__(self, d: int, threaded: bool = True) -> None:
-        super().__init__(d)
-        self.threaded = bool(threaded)
+    def __init__(self, d: int, threaded: bool) -> None:
+        super().__init__(as_int(d, "d", 0) or 1)
+        self.d, self.threaded = as_int(d, "d"), bool(threaded)
         self._members: list[Index] = []
 
     def _join(self, index: Index) -> None:
         if not isinstance(index, Index) or isinstance(index, _Together):
             raise TypeError(f"such an index is made of indexes of rows, not of a {type(index).__name__}")
-        if index.d != self.d:
+        if self.d not in (0, index.d):
             raise DimensionError(f"the index has d = {index.d}, the others {self.d}")
         if self._members and index.metric_type != self._members[0].metric_type:
             raise IndexOperationError("the indexes have different metrics")
         with self._lock.exclusive():
-            self.metric_type = index.metric_type
+            self.d, self.metric_type = index.d, index.metric_type
             self._members.append(index)
 
     def _each(self, ask: Callable[[int, Index], T]) -> list[T]:
@@ -159,6 +159,7 @@ class IndexShards(_Together):
     Parameters
     ----------
     d : int
+        Left out or 0, it is that of the first index; `IndexShards(threaded, successive_ids)` leaves it out.
     threaded : bool
         Search them at the same time.
     successive_ids : bool
@@ -169,9 +170,11 @@ class IndexShards(_Together):
 
     successive_ids: bool
 
-    def __init__(self, d: int, threaded: bool = False, successive_ids: bool = True) -> None:
-        super().__init__(d, threaded)
-        self.successive_ids = bool(successive_ids)
+    def __init__(self, d: int = 0, threaded: bool | None = None, successive_ids: bool | None = None) -> None:
+        if isinstance(d, bool):
+            successive_ids, threaded, d = threaded, bool(d), 0
+        super().__init__(d, bool(threaded))
+        self.successive_ids = successive_ids is None or bool(successive_ids)
 
     @property
     def _names(self) -> Names:
@@ -197,16 +200,16 @@ class IndexShards(_Together):
     def _append(self, x: F32, labels: I64 | None) -> I64:
         if self.successive_ids and labels is not None:
             raise IndexOperationError("labels count on from shard to shard and cannot be given")
-        parts = []
+        parts, before = [], self.ntotal
         for number, some in enumerate(np.array_split(np.arange(len(x)), len(self._members))):
             index = self._members[number]
             if len(some):
                 with index._lock.exclusive():
-                    keys = index._append(x[some], self._labels_for(index, labels, some))
+                    keys = index._append(x[some], self._labels_for(index, labels, some, before))
                 parts.append(keys + (number << SHIFT))
         return np.concatenate(parts)
 
-    def _labels_for(self, index: Index, labels: I64 | None, some: I64) -> I64 | None:
+    def _labels_for(self, index: Index, labels: I64 | None, some: I64, before: int) -> I64 | None:
         if self.successive_ids:
             return None
         if not index._takes_labels:
@@ -214,7 +217,7 @@ class IndexShards(_Together):
                 "shards without successive_ids need indexes that take ids, such as IDMap"
             )
         # As FAISS: without ids they are counted on from how many rows there are.
-        return some + self.ntotal if labels is None else labels[some]
+        return some + before if labels is None else labels[some]
 
     def _find(self, x: F32, k: int, allowed: I64 | None, effort: Mapping[str, Any]) -> Values:
         def ask(number: int, index: Index) -> Values:
@@ -270,9 +273,15 @@ class IndexReplicas(_Together):
     Parameters
     ----------
     d : int
+        Left out or 0, it is that of the first index; `IndexReplicas(threaded)` leaves it out.
     threaded : bool
         Search them at the same time.
     """
+
+    def __init__(self, d: int = 0, threaded: bool | None = None) -> None:
+        if isinstance(d, bool):
+            threaded, d = bool(d), 0
+        super().__init__(d, threaded is None or bool(threaded))
 
     @property
     def _names(self) -> Names:

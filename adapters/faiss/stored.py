@@ -125,6 +125,9 @@ class StoredIndex(Index):
         self._named.clear()
         self._void = np.empty(0, np.int64)
 
+    def _shrink(self) -> None:
+        self._core.compact()
+
     # Files
 
     def _state(self) -> State:

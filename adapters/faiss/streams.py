@@ -1,15 +1,44 @@
 """Streams that indexes are written to and read from, by the names that FAISS has for them."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
-from .arrays import U8
+from .arrays import Bytes, as_int, rev_swig_ptr
 
 
-class PyCallbackIOWriter:
+class IOWriter(ABC):
+    """A stream that takes bytes."""
+
+    @abstractmethod
+    def write(self, data: Any) -> Any:
+        """Take bytes."""
+
+    def __call__(self, ptr: npt.NDArray[Any], size: int, nitems: int) -> int:
+        """Write so many items of so many bytes from what `swig_ptr` gave; return how many."""
+        self.write(rev_swig_ptr(ptr.reshape(-1).view(np.uint8), size * nitems))
+        return nitems
+
+
+class IOReader(ABC):
+    """A stream that gives bytes."""
+
+    @abstractmethod
+    def read(self, size: int = -1) -> bytes:
+        """Return so many bytes, fewer at the end; all there are for -1."""
+
+    def __call__(self, ptr: npt.NDArray[Any], size: int, nitems: int) -> int:
+        """Read so many items of so many bytes to where `swig_ptr` points; return how many there were."""
+        data = np.frombuffer(self.read(as_int(size, "size", 1) * as_int(nitems, "nitems", 0)), np.uint8)
+        rev_swig_ptr(ptr.reshape(-1).view(np.uint8), len(data))[:] = data
+        return len(data) // size
+
+
+class PyCallbackIOWriter(IOWriter):
     """A stream to a function.
 
     Parameters
@@ -31,7 +60,7 @@ class PyCallbackIOWriter:
         return len(view)
 
 
-class PyCallbackIOReader:
+class PyCallbackIOReader(IOReader):
     """A stream from a function.
 
     Parameters
@@ -57,7 +86,7 @@ class PyCallbackIOReader:
         return b"".join(pieces)
 
 
-class BufferedIOWriter:
+class BufferedIOWriter(IOWriter):
     """Another writer: what is written goes there at once.
 
     Parameters
@@ -75,7 +104,7 @@ class BufferedIOWriter:
         return self.writer.write(data)
 
 
-class BufferedIOReader:
+class BufferedIOReader(IOReader):
     """Another reader.
 
     Parameters
@@ -94,51 +123,47 @@ class BufferedIOReader:
         return data
 
 
-class VectorIOWriter:
+class VectorIOWriter(IOWriter):
     """A stream to memory.
 
     Attributes
     ----------
-    data : uint8 (n,)
-        What was written.
+    data : Bytes
+        What was written; `vector_to_array` makes an array of it.
     """
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    @property
-    def data(self) -> U8:
-        """What was written, uint8 (n,)."""
-        return np.frombuffer(b"".join(self._pieces), np.uint8)
+        self.data = Bytes()
 
     def write(self, data: Any) -> int:
         """Keep bytes."""
-        self._pieces.append(bytes(data))
-        return len(self._pieces[-1])
+        view = memoryview(data).cast("B")
+        self.data.held += view
+        return len(view)
 
 
-class VectorIOReader:
+class VectorIOReader(IOReader):
     """A stream from memory.
 
     Attributes
     ----------
-    data : uint8 (n,)
-        What is read.
+    data : Bytes
+        What is read; `copy_array_to_vector` and `swap` fill it as well.
     """
 
     def __init__(self, data: Any = b"") -> None:
-        self.data = np.frombuffer(bytes(data), np.uint8)
+        self.data = Bytes(data)
         self._at = 0
 
     def read(self, size: int = -1) -> bytes:
         """Return so many bytes, or all that are left."""
-        end = len(self.data) if size < 0 else min(self._at + size, len(self.data))
-        piece = np.asarray(self.data[self._at : end], np.uint8).tobytes()
-        self._at = end
+        end = len(self.data) if size < 0 else self._at + size
+        piece = bytes(self.data.held[self._at : end])
+        self._at += len(piece)
         return piece
 
 
-class FileIOWriter:
+class FileIOWriter(IOWriter):
     """A stream to a file.
 
     Parameters
@@ -160,7 +185,7 @@ class FileIOWriter:
             self._file.close()
 
 
-class FileIOReader:
+class FileIOReader(IOReader):
     """A stream from a file.
 
     Parameters

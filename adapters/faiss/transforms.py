@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -128,25 +129,37 @@ class LinearTransform(VectorTransform):
     Attributes
     ----------
     A : float32 (d_out * d_in,), b : float32 (d_out,)
-        May be set, with as many numbers; then it is trained.
+        May be set, with as many numbers; then it is trained. Numbers may be copied into them as well, which
+        leaves it to the caller to set `is_trained`.
+    is_orthonormal : bool
+        Whether the rows of A are of length 1 and at right angles, as `set_is_orthonormal` found.
     """
 
     MADE_OF: ClassVar[tuple[str, ...]] = ("d_in", "d_out", "have_bias")
     LEARNS: ClassVar[Mapping[str, tuple[str, ...]]] = {"matrix": ("d_out", "d_in"), "bias": ("d_out",)}
 
     have_bias: bool
+    is_orthonormal: bool = False
 
     def __init__(self, d_in: int, d_out: int, have_bias: bool = False) -> None:
         super().__init__(d_in, d_out)
         self.have_bias = bool(have_bias)
         self.is_trained = False
-        self._matrix = np.zeros((0, self.d_in), np.float32)
-        self._bias = np.zeros(self.d_out, np.float32)
 
     @property
     def factory_string(self) -> str:
         """None of its own: a matrix is given, or learned by a class below."""
         return f"Linear{self.d_out}"
+
+    # Neither takes memory before it is needed: a file may lie about dimensions.
+
+    @cached_property
+    def _matrix(self) -> F32:
+        return np.zeros((self.d_out, self.d_in), np.float32)
+
+    @cached_property
+    def _bias(self) -> F32:
+        return np.zeros(self.d_out, np.float32)
 
     @property
     def A(self) -> F32:
@@ -186,6 +199,11 @@ class LinearTransform(VectorTransform):
         if bias is not None:
             self._bias, self.have_bias = np.ascontiguousarray(bias, np.float32), True
         self.is_trained = True
+
+    def set_is_orthonormal(self) -> None:
+        """Look whether the rows of A are of length 1 and at right angles."""
+        wide = self._matrix.astype(np.float64)
+        self.is_orthonormal = bool(np.allclose(wide @ wide.T, np.eye(self.d_out), atol=4e-5))
 
     def transform_transpose(self, x: npt.ArrayLike) -> F32:
         """Return A^T (x - b), float32 (n, d_in)."""
@@ -326,7 +344,9 @@ class OPQMatrix(LinearTransform):
 
 
 class HadamardRotation(VectorTransform):
-    """A fast random rotation.
+    """A fast random rotation, of as many dimensions as the next power of two: zeros are added before.
+
+    `RandomRotationMatrix` leaves d as it is, and takes d multiplications for each.
 
     Parameters
     ----------
@@ -339,15 +359,19 @@ class HadamardRotation(VectorTransform):
     seed: int
 
     def __init__(self, d: int, seed: int = 12345) -> None:
-        super().__init__(d, d)
+        super().__init__(d, 1 << (as_int(d, "d", 1) - 1).bit_length())
         self.seed = as_int(seed, "seed", 0)
-        self._rotation = _Hadamard(self.d_in, self.seed)
+
+    @cached_property
+    def _rotation(self) -> _Hadamard:
+        """Drawn when it is needed: a file may lie about d_in."""
+        return _Hadamard(self.d_out, self.seed)
 
     def _forward(self, x: F32) -> F32:
-        return self._rotation.apply(x)
+        return self._rotation.apply(np.pad(x, ((0, 0), (0, self.d_out - self.d_in))))
 
     def _back(self, x: F32) -> F32:
-        return self._rotation.invert(x)
+        return self._rotation.invert(x)[:, : self.d_in]
 
     @property
     def factory_string(self) -> str:

@@ -8,6 +8,6 @@ except ImportError as missing:
 from .calls import DeadlineExceeded
 from .collection import ShardedCollection
 from .moving import Move, Plan
-from .reading import Hits
+from .searching import Hits
 
 __all__ = ["DeadlineExceeded", "Hits", "Move", "Plan", "ShardedCollection"]

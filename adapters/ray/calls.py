@@ -31,16 +31,23 @@ class Calls:
     Parameters
     ----------
     keeper : actor handle
-    place : (Map, dict)
-        The map, and the replicas of each shard.
     deadline : float
         Seconds for a question.
+    start : float
+        Seconds in which the actors must be there.
+
+    Raises
+    ------
+    DeadlineExceeded
+    FormatError, OSError
+        When a shard cannot be opened.
     """
 
-    def __init__(self, keeper: Any, place: tuple[Map, Handles], deadline: float) -> None:
+    def __init__(self, keeper: Any, deadline: float, start: float) -> None:
         self.keeper = keeper
         self.deadline = deadline
-        self._place = place
+        self.closed = False
+        self._place: tuple[Map, Handles] = self.tell("where", deadline=start)  # replicas of each shard
         self._turns = itertools.count()
         self._lost: dict[Any, Any] = {}  # replicas that were lost, and the pings that will say they are back
 
@@ -72,6 +79,10 @@ class Calls:
                     ) from None
                 self.refresh()
 
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RuntimeError("the collection is closed")
+
     # The keeper
 
     def tell(self, method: str, *arguments: Any, deadline: float | None = None, again: bool = True) -> Any:
@@ -91,6 +102,7 @@ class Calls:
         DeadlineExceeded
             When there was no answer in time.
         """
+        self._check_open()
         seconds = self.deadline if deadline is None else deadline
         until = time.monotonic() + seconds
         while True:
@@ -143,6 +155,7 @@ class Calls:
         DeadlineExceeded
             When a shard has not answered in time.
         """
+        self._check_open()
         until = time.monotonic() + self.deadline
         waiting: dict[Any, tuple[int, Any]] = {}
         for shard, given in arguments.items():

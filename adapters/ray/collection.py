@@ -8,41 +8,42 @@
     driver ── changes ──> keeper ──> the writer of each shard ── commits ──> /shared/papers/shard-000, ...
            ── questions ───────────> any replica of each shard <── follows ──┘
 
-This file has what changes, and how a collection comes and goes; `reading` what can be asked, `calls` the
-way to the shards, `keeper` the one way to change anything, `moving` growth, `routing` which shard has what.
+This file has how a collection comes, is copied, grows and goes; `reading` and `searching` what can be asked,
+`changing` what changes, `calls` the way to the shards, `keeper` the one way to change anything, `moving`
+growth, `routing` which shard has what.
 """
 
 import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
 import ray
 
-from inlay.collection import AnyCollection, batch, exchange, metadata, opening, selection
-from inlay.collection.collection import LONG
-from inlay.collection.database import DATABASE, Durability
+from inlay.collection import exchange
+from inlay.collection.database import Durability
+from inlay.collection.opening import OTHERS, Wanted, check_terms
 from inlay.collection.records import State
-from inlay.collection.selection import Given as Filter
-from inlay.collection.store import CHUNK
+from inlay.collection.store import LONG
 from inlay.collection.watching import TARGET
 from inlay.progress import Progress, track
 
+from . import opening
 from .asynchronous import Asynchronous
 from .calls import Calls
-from .keeper import NAMESPACE, Keeper, KnownIds, Terms
+from .changing import Changing
+from .keeper import Terms
 from .moving import Plan
-from .reading import Reading, accepts, split
-from .routing import MAP, Map, buckets_of, even, load, save, shard_folder
+from .reading import Asking
+from .routing import MAP, shard_folder
+from .searching import Searching
 
 
-class ShardedCollection(Reading, Asynchronous):
+class ShardedCollection(Searching, Changing, Asynchronous):
     """A collection over several shards; made by `ShardedCollection.open` or `attach`.
 
     It answers the calls of `inlay.Collection` in the same way, and any thread may call anything. What
@@ -61,13 +62,13 @@ class ShardedCollection(Reading, Asynchronous):
         partial: bool,
         read_only: bool,
     ) -> None:
-        self._calls = Calls(keeper, ray.get(keeper.where.remote(), timeout=change_deadline), deadline)
+        self._asking = Asking()
+        self._calls = Calls(keeper, deadline, change_deadline)
         self._path = path
         self._change_deadline = change_deadline
         self._partial = partial
         self._read_only = read_only
         self._started = False
-        self._closed = False
 
     @classmethod
     def open(
@@ -121,37 +122,36 @@ class ShardedCollection(Reading, Asynchronous):
         RuntimeError
             When `ray.init` was not called.
         """
-        _check_ray()
-        wanted = opening.Wanted(os.fspath(path), dim, metric, index, collection, full_text)
+        opening.check_ray()
+        wanted = Wanted(os.fspath(path), dim, metric, index, collection, full_text)
         wanted.check()
-        opening.check_recall(recall)
+        check_terms(durability, recall)
         if wanted.home is None:
             raise ValueError("a sharded collection needs a folder that all nodes see, not ':memory:'")
         terms = Terms(name or str(wanted.home), cpus, threads, durability, recall, change_deadline)
-        keeper = _running(terms.name)
+        keeper = opening.running(terms.name)
         started = keeper is None
-        if keeper is not None and _home(keeper, change_deadline) != str(wanted.home):
+        if keeper is not None and opening.home_of(keeper, change_deadline) != str(wanted.home):
             raise ValueError(f"name={terms.name!r} is that of another collection that runs")
-        map = _provided(wanted, shards, replicas, running=not started, read_only=read_only)
+        map = opening.provided(wanted, shards, replicas, running=not started, read_only=read_only)
         wanted.check_against(State(map.name, map.metric, map.spec, map.dim))
         if started:
-            options = {"name": terms.name, "namespace": NAMESPACE, "lifetime": "detached", "max_restarts": -1}
-            maker = ray.remote(Keeper).options(**options, get_if_exists=True, num_cpus=0)
-            keeper = maker.remote(str(wanted.home), terms)
-        opened = cls(
-            keeper,
-            wanted.place,
-            deadline=deadline,
-            change_deadline=change_deadline,
-            partial=partial,
-            read_only=read_only,
-        )
-        opened._started = started
+            keeper = opening.start(str(wanted.home), terms)
         try:
+            opened = cls(
+                keeper,
+                wanted.place,
+                deadline=deadline,
+                change_deadline=change_deadline,
+                partial=partial,
+                read_only=read_only,
+            )
             opened._provide(dim, full_text)
         except BaseException:
-            opened.close()
+            if started:
+                opening.stop(keeper, change_deadline)
             raise
+        opened._started = started
         return opened
 
     @classmethod
@@ -171,13 +171,13 @@ class ShardedCollection(Reading, Asynchronous):
         LookupError
             When there is none.
         """
-        _check_ray()
-        keeper = _running(name)
+        opening.check_ray()
+        keeper = opening.running(name)
         if keeper is None:
             raise LookupError(f"no collection runs under the name {name!r}")
         return cls(
             keeper,
-            _home(keeper, change_deadline),
+            opening.home_of(keeper, change_deadline),
             deadline=deadline,
             change_deadline=change_deadline,
             partial=partial,
@@ -198,168 +198,10 @@ class ShardedCollection(Reading, Asynchronous):
             self._change("index_texts")
             self._calls.refresh()
 
-    @property
-    def path(self) -> str:
-        """The folder."""
-        return self._path
-
-    @property
-    def recall(self) -> float:
-        """Which part of the nearest a search shall find on average, as the first who opened it said."""
-        found: float = self._calls.tell("recall")
-        return found
-
-    @property
-    def read_only(self) -> bool:
-        """Whether changes are refused here."""
-        return self._read_only
-
     def __repr__(self) -> str:
         stats, map = self.stats(), self._calls.map
         documents = f"{stats['documents']:,} documents, {stats['index']}, {map.metric}"
         return f"<ShardedCollection {map.name!r} at {self._path}: {documents}, {len(map.shards)} shards>"
-
-    # Changing
-
-    def _change(self, method: str, *arguments: Any, again: bool = True) -> Any:
-        if self._read_only:
-            raise PermissionError(
-                "the collection was opened with read_only=True; open it without to change it"
-            )
-        if self._closed:
-            raise RuntimeError("the collection is closed")
-        return self._calls.tell(method, *arguments, deadline=self._change_deadline, again=again)
-
-    def add(
-        self,
-        vectors: npt.ArrayLike,
-        *,
-        ids: Sequence[str] | None = None,
-        texts: Sequence[str] | None = None,
-        metadatas: Iterable[Mapping[str, Any]] | None = None,
-        progress: Progress = None,
-    ) -> list[str]:
-        """Store new documents; see `Collection.add`.
-
-        If the keeper is lost in the middle it is not known what was stored: `upsert` the same then.
-        """
-        given = batch.check(vectors, ids, texts, metadatas, self.dim)
-        twice = given.first_repeated()
-        if twice is not None:
-            raise ValueError(
-                f"row {twice} has the id {given.ids[twice]!r} of an earlier row; upsert would replace it"
-            )
-        return self._insert(given, progress, new=True)
-
-    def upsert(
-        self,
-        vectors: npt.ArrayLike,
-        *,
-        ids: Sequence[str] | None = None,
-        texts: Sequence[str] | None = None,
-        metadatas: Iterable[Mapping[str, Any]] | None = None,
-        progress: Progress = None,
-    ) -> list[str]:
-        """Store documents, each in the place of the one with its id; see `Collection.upsert`."""
-        return self._insert(batch.check(vectors, ids, texts, metadatas, self.dim), progress, new=False)
-
-    def _insert(self, given: batch.Batch, progress: Progress, *, new: bool) -> list[str]:
-        documents = given.last_of_each()
-        if not len(documents):
-            return []
-        n = len(documents)
-        with track(progress, n, "storing", long=n > LONG) as step:
-            if new:
-                self._check_new(documents)
-            for start in range(0, n, CHUNK):
-                part = documents.part(start, start + CHUNK)
-                self._calls.with_map(lambda map, part=part: self._store(map, part, new))  # type: ignore[misc]
-                step(len(part))
-        return given.ids
-
-    def _check_new(self, documents: batch.Batch) -> None:
-        """Refuse ids that are there before anything is written, also where that takes several steps."""
-        if len(documents) > CHUNK and (known := self.get(documents.ids)):
-            _refuse_known(documents.ids, {record.id for record in known})
-
-    def _store(self, map: Map, documents: batch.Batch, new: bool) -> None:
-        buckets = buckets_of(documents.ids)
-        owners = map.table[buckets]
-        parts = {}
-        for shard in np.unique(owners).tolist():
-            positions = np.flatnonzero(owners == shard)
-            some = positions.tolist()
-            part = batch.Batch(
-                documents.vectors[positions],
-                [documents.ids[i] for i in some],
-                [documents.texts[i] for i in some],
-                [documents.metas[i] for i in some],
-            )
-            parts[shard] = ([ray.put(part)], positions, buckets[positions])
-        dim = documents.vectors.shape[1]
-        try:
-            self._change("store", map.version, parts, len(documents), dim, new, again=not new)
-        except KnownIds as known:
-            _refuse_known(documents.ids, set(known.args[0]))
-
-    def merge_from(self, other: AnyCollection) -> None:
-        """Store the documents of another collection, each in the place of the one with its id."""
-        if isinstance(other, ShardedCollection) and other.path == self.path and other.name == self.name:
-            return
-        for records, vectors in other.parts():
-            self.upsert(
-                vectors,
-                ids=[record.id for record in records],
-                texts=[record.text for record in records],
-                metadatas=[record.metadata for record in records],
-                progress=False,
-            )
-
-    def delete(self, ids: Sequence[str] | None = None, *, filter: Filter = None) -> int:
-        """Remove documents; see `Collection.delete`. A function is asked before the change begins."""
-        if ids is None and filter is None:
-            raise ValueError("give ids or a filter; clear() removes all documents")
-        judge, names = self._chosen(filter, ids)
-        return int(self._calls.with_map(lambda map: self._meant_by(map, "delete", names, judge)))
-
-    def update_metadata(
-        self,
-        ids: Sequence[str] | None,
-        patch: Mapping[str, Any],
-        *,
-        filter: Filter = None,
-        replace: bool = False,
-    ) -> int:
-        """Change the metadata of documents; see `Collection.update_metadata`.
-
-        The documents of one shard change together, or none of them.
-        """
-        if ids is None and filter is None:
-            raise ValueError("give ids or a filter; filter={} is all documents")
-        judge, names = self._chosen(filter, ids)
-        metadata.encode(patch)  # refused before anything is read
-        given = dict(patch)
-        return int(
-            self._calls.with_map(
-                lambda map: self._meant_by(map, "update_metadata", names, judge, given, replace)
-            )
-        )
-
-    def _chosen(self, filter: Filter, ids: Sequence[str] | None) -> tuple[Any, list[str] | None]:
-        """Return a filter and ids that the shards can be told: what a function accepts becomes ids."""
-        judge, names = selection.judge(filter), batch.check_known_ids(ids)
-        if not callable(judge):
-            return judge, names
-        records = self if names is None else self.get(names)
-        return None, [record.id for record in records if accepts(judge, record)]
-
-    def _meant_by(self, map: Map, method: str, names: list[str] | None, judge: Any, *more: Any) -> Any:
-        parts = None if names is None else split(map, names)
-        return self._change(method, map.version, parts, judge, *more)
-
-    def clear(self) -> None:
-        """Remove all documents; what the collection is, its dimension included, stays."""
-        self._change("clear")
 
     # Files
 
@@ -378,32 +220,25 @@ class ShardedCollection(Reading, Asynchronous):
             When the one it holds runs, or documents are moving.
         """
         target = Path(path).absolute()
+        if (target / OTHERS).exists():
+            raise FileExistsError(f"{target} holds further collections; give another folder")
         if target.exists() and not (target / MAP).exists() and (not target.is_dir() or any(target.iterdir())):
             raise FileExistsError(
-                f"{target} holds something that is not a sharded collection; give another folder"
+                f"{target} holds something that is not a collection of shards; give another folder"
             )
-        if _running(str(target)) is not None:
+        if opening.running(str(target)) is not None:
             raise BlockingIOError(f"the collection in {target} runs; close it, or give another folder")
         self._calls.tell("copy_to", str(target), deadline=self._change_deadline)
 
     def export_jsonl(self, file: str | os.PathLike[str], *, progress: Progress = None) -> int:
         """Write all documents to a file of JSON Lines for other programs; return how many."""
-        with track(progress, len(self), "exporting", long=len(self) > LONG) as step:
-            written = 0
-            for n in exchange.write(self.parts(), Path(file)):
-                step(n)
-                written += n
-        return written
-
-    def import_jsonl(self, file: str | os.PathLike[str]) -> int:
-        """Store the documents of a file of JSON Lines, each in the place of the one with its id."""
-        return sum(len(self.upsert(**columns, progress=False)) for columns in exchange.read(Path(file)))
+        return exchange.export(self.parts(), len(self), Path(file), progress)
 
     # Growth
 
     def plan(self, shards: int) -> Plan:
         """Return what `reshard` would move."""
-        found: Plan = self._calls.tell("plan", _checked(shards, "shards"))
+        found: Plan = self._calls.tell("plan", opening.checked(shards, "shards"))
         return found
 
     def reshard(
@@ -456,12 +291,13 @@ class ShardedCollection(Reading, Asynchronous):
         """Let go of the collection; if it was started here, its actors end. Closing twice is no error."""
         if self._started:
             self.shutdown()
-        self._closed = True
+        self._calls.closed = True
 
     def drop(self) -> None:
         """Remove the collection, its files included, and close it; see `Collection.drop`."""
         self.clear()
-        home, shards = Path(_home(self._calls.keeper, self._change_deadline)), self._calls.refresh().shards
+        home = Path(opening.home_of(self._calls.keeper, self._change_deadline))
+        shards = self._calls.refresh().shards
         self.shutdown()
         for shard in shards:
             shutil.rmtree(shard_folder(home, shard))
@@ -472,16 +308,16 @@ class ShardedCollection(Reading, Asynchronous):
     def detach(self) -> None:
         """Let go of the collection, which runs on for others to `attach` to."""
         self._started = False
-        self._closed = True
+        self._calls.closed = True
 
     def shutdown(self) -> None:
         """End the actors, wherever they were started."""
-        if self._closed:
+        if self._calls.closed:
             return
-        self._closed = True
-        self._started = False
         self._calls.tell("close", deadline=self._change_deadline)
         ray.kill(self._calls.keeper, no_restart=True)
+        self._started = False
+        self._calls.closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -490,82 +326,3 @@ class ShardedCollection(Reading, Asynchronous):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _check_ray() -> None:
-    if not ray.is_initialized():
-        raise RuntimeError(
-            'call ray.init() first: ray.init() starts Ray here, ray.init(address="auto") joins a cluster'
-        )
-
-
-def _running(name: str) -> Any:
-    """Return the keeper of that name, None if none runs."""
-    try:
-        return ray.get_actor(name, NAMESPACE)
-    except ValueError:
-        return None
-
-
-def _home(keeper: Any, deadline: float) -> str:
-    return str(ray.get(keeper.home.remote(), timeout=deadline))
-
-
-def _checked(n: int, name: str) -> int:
-    if isinstance(n, bool) or not isinstance(n, int):
-        raise TypeError(f"{name} must be an int, not {type(n).__name__}")
-    if not 1 <= n <= 4096:
-        raise ValueError(f"{name} must be from 1 to 4096, not {n}")
-    return n
-
-
-def _provided(
-    wanted: opening.Wanted, shards: int | None, replicas: int | None, *, running: bool, read_only: bool
-) -> Map:
-    """Return the map of a collection; made if there is none."""
-    home = wanted.home
-    assert home is not None
-    n_shards = None if shards is None else _checked(shards, "shards")
-    n_replicas = None if replicas is None else _checked(replicas, "replicas")
-    try:
-        map = load(home)
-    except FileNotFoundError:
-        if read_only:
-            raise
-        if (home / DATABASE).exists():
-            raise ValueError(
-                f"{home} holds a collection without shards; open an empty folder, and merge_from that one"
-            ) from None
-        home.mkdir(parents=True, exist_ok=True)
-        numbers = tuple(range(n_shards or 1))
-        metric, spec = wanted.metric or "cosine", wanted.index or "auto"
-        map = Map(
-            wanted.name,
-            metric,
-            spec,
-            wanted.dim,
-            wanted.full_text,
-            n_replicas or 1,
-            numbers,
-            even(numbers),
-            next_shard=len(numbers),
-        )
-        save(map, home)
-        return map
-    if n_shards not in (None, len(map.shards)):
-        raise ValueError(
-            f"shards={n_shards} was asked for but {home} has {len(map.shards)}; reshard changes that"
-        )
-    if n_replicas not in (None, map.replicas):
-        if running:
-            raise ValueError(
-                f"replicas={n_replicas} was asked for but {home} runs with {map.replicas}; close it first"
-            )
-        map = Map(**{**vars(map), "replicas": n_replicas})
-        save(map, home)
-    return map
-
-
-def _refuse_known(ids: Sequence[str], known: set[str]) -> None:
-    row = next(i for i, name in enumerate(ids) if name in known)
-    raise ValueError(f"row {row} has the id {ids[row]!r}, which is there; upsert would replace it")

@@ -26,6 +26,7 @@ from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from inlay.collection import disk
 from inlay.collection.database import Durability
 from inlay.collection.filters import Filter
 from inlay.collection.watching import TARGET
@@ -367,9 +368,11 @@ class Keeper:
                 if place.exists():
                     os.rename(place, aside)
                 os.rename(beside, place)
+                disk.sync_folder(place.parent)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
-                shutil.rmtree(aside, ignore_errors=True)
+                if place.exists():
+                    shutil.rmtree(aside, ignore_errors=True)
 
     # Growth
 

@@ -179,7 +179,7 @@ def load(home: Path) -> Map:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no sharded collection in {home}: it has no {MAP}") from None
+        raise FileNotFoundError(f"there is no collection of shards in {home}: it has no {MAP}") from None
     try:
         held: dict[str, Any] = json.loads(text)
         if held.pop("format") != FORMAT:

@@ -7,7 +7,10 @@ its own (yet, or any more): these are invisible.
 Nothing in here knows Ray: an actor is made of this class elsewhere, and it can be tried without.
 """
 
+import contextlib
+import functools
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,13 +21,14 @@ from typing import Any
 import numpy as np
 
 import inlay
+from inlay import FormatError
 from inlay.collection import Collection, choice, copying, metadata, ranking, searching, selection
 from inlay.collection.batch import Batch
 from inlay.collection.database import Durability
 from inlay.collection.filters import Filter
 from inlay.collection.ranking import F64, Ranking
 from inlay.collection.records import Reader
-from inlay.collection.store import CHUNK
+from inlay.collection.store import CHUNK, Store
 from inlay.collection.vectors import F32
 from inlay.collection.view import View
 from inlay.collection.watching import TARGET
@@ -96,8 +100,24 @@ class Shard:
         self._turn = (self._map.keeper, 0)  # of the latest change
         self._sight: tuple[object, I64] | None = None
         self._retired = False
-        self._collection = self._opened(writes, durability, recall)
-        self._store = self._collection._store
+        self._opening = threading.Lock()
+        self._open = functools.partial(self._opened, writes, durability, recall)
+        self._held: Collection | None = None
+        with contextlib.suppress(FormatError, OSError):  # whoever asks is told
+            self._held = self._open()
+
+    @property
+    def _collection(self) -> Collection:
+        """The collection; where it could not be opened that is tried again, and what is wrong is raised."""
+        if self._held is None:
+            with self._opening:
+                if self._held is None:
+                    self._held = self._open()
+        return self._held
+
+    @property
+    def _store(self) -> Store:
+        return self._collection._store
 
     def _opened(self, writes: bool, durability: Durability, recall: float) -> Collection:
         until = time.monotonic() + _PATIENCE
@@ -232,6 +252,8 @@ class Shard:
 
     def _found(self, view: View, reader: Reader, rankings: Sequence[Ranking], vectors: bool = False) -> Found:
         """Read the documents of rankings of one length."""
+        if not rankings:
+            return Found(np.empty((0, 0)), np.empty((0, 0), np.int64), [], [], [])
         rows = np.stack([found for _, found in rankings])
         records = reader.records(rows.ravel())
         return Found(
@@ -370,7 +392,8 @@ class Shard:
     def close(self) -> None:
         """Let go of the files."""
         self._retired = True
-        self._collection.close()
+        if self._held is not None:
+            self._held.close()
 
     # Moving
 

@@ -26,6 +26,7 @@ import mmap as memory_map
 import os
 import re
 import secrets
+import stat
 import struct
 import sys
 import zlib
@@ -297,7 +298,8 @@ def read(
     Parameters
     ----------
     source : str, os.PathLike, bytes-like or binary file object
-        A file object is read from where it stands to its end.
+        A file object is read from where it stands to its end. One that cannot seek, such as a pipe, is read
+        as far as the file in it goes: its other end may stay open.
     mmap : bool
         For a path: True maps the file, reads its header and its small arrays, and leaves the checksums of
         arrays beyond 64 KiB unverified (`verify` and `Sections.verify` do that). Everything else, and
@@ -321,7 +323,7 @@ def read(
     """
     if not isinstance(source, str | os.PathLike):
         return _load(_open_other(source))
-    with open(source, "rb") as stream:
+    with _open(source) as stream:
         reader = _Reader(stream, os.fstat(stream.fileno()).st_size, os.fsdecode(source))
         if not mmap:
             return _load(reader)
@@ -342,7 +344,7 @@ def verify(path: PathName) -> None:
     FormatError
         As `read` does.
     """
-    with open(path, "rb") as stream:
+    with _open(path) as stream:
         reader = _Reader(stream, os.fstat(stream.fileno()).st_size, os.fsdecode(path))
         for row in _read_head(reader)[1]:
             reader.check(row)
@@ -366,6 +368,15 @@ def _shaped(table: list[_Row], memory: Iterable[npt.NDArray[np.uint8]], file: st
     return Sections(arrays, file, {row.name: row.offset for row in table})
 
 
+def _open(path: PathName) -> BinaryIO:
+    """Open a file, and nothing whose end may never come."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of a directory `open` says what it is
+        message = "a pipe or a device and no file; open it, and give what open() returns"
+        raise FormatError(message, file=os.fsdecode(path))
+    return open(path, "rb")
+
+
 def _open_other(source: Any) -> _Reader:
     """Open what is not a path."""
     if isinstance(source, io.TextIOBase):
@@ -379,7 +390,7 @@ def _open_other(source: Any) -> _Reader:
         return _Reader(io.BytesIO(data), len(data), "<bytes>")
     name = str(getattr(source, "name", "<stream>"))
     if not (hasattr(source, "seekable") and source.seekable()):
-        data = source.read()
+        data = _received(source, name)
         return _Reader(io.BytesIO(data), len(data), name)
     start = source.tell()
     size = source.seek(0, os.SEEK_END) - start
@@ -387,8 +398,29 @@ def _open_other(source: Any) -> _Reader:
     return _Reader(source, size, name)
 
 
-def _read_head(reader: _Reader) -> tuple[Header, list[_Row]]:
-    """Read and check all that stands before the arrays."""
+def _received(source: Any, name: str) -> bytes:
+    """Take a file from a stream, and no byte more; what there is of it when the stream ends before."""
+    data = bytearray()
+
+    def receive(size: int) -> None:
+        """Wait for that many bytes in all."""
+        while len(data) < size and (piece := source.read(min(_PIECE, size - len(data)))):
+            data.extend(piece)
+
+    receive(_PREFIX.size)
+    if len(data) == _PREFIX.size and data.startswith(MAGIC):
+        length = _PREFIX.unpack(data)[3]
+        begin = _align(_PREFIX.size + length)
+        if length <= _MAX_HEADER:
+            receive(begin)
+        if len(data) == begin:
+            table = _read_head(_Reader(io.BytesIO(data), sys.maxsize, name), whole=False)[1]
+            receive(table[-1].offset + table[-1].nbytes if table else begin)
+    return bytes(data)
+
+
+def _read_head(reader: _Reader, whole: bool = True) -> tuple[Header, list[_Row]]:
+    """Read and check all that stands before the arrays; `whole` says that the end of the file is known."""
     prefix = b"".join(reader.pieces(min(reader.size, _PREFIX.size)))
     if prefix[: len(MAGIC)] != MAGIC:
         raise reader.fault(_foreign(prefix), 0)
@@ -409,7 +441,11 @@ def _read_head(reader: _Reader) -> tuple[Header, list[_Row]]:
         raise reader.fault("the header does not match its checksum", 12)
     reader.skip_padding(begin)
     document = _parse(text, reader)
-    return field(document, "header", Header), _table(field(document, "sections", list), begin, reader)
+    table = _table(field(document, "sections", list), begin, reader)
+    end = table[-1].offset + table[-1].nbytes if table else begin
+    if whole and end != reader.size:
+        raise reader.fault(f"the file has {reader.size - end} bytes after its end", end)
+    return field(document, "header", Header), table
 
 
 def _foreign(prefix: bytes) -> str:
@@ -465,8 +501,6 @@ def _table(entries: list[Any], begin: int, reader: _Reader) -> list[_Row]:
             message = f"the section ends at byte {end} but the file has only {reader.size}"
             raise reader.fault(message, row.offset, row.name)
         table[row.name] = row
-    if end != reader.size:
-        raise reader.fault(f"the file has {reader.size - end} bytes after its end", end)
     return list(table.values())
 
 

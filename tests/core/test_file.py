@@ -174,6 +174,43 @@ def test_streams_that_move_few_bytes_at_a_time_are_read_and_written_whole():
         read(Trickle(SMALL[:-1]))
 
 
+def test_a_pipe_is_read_as_far_as_the_file_goes_and_may_stay_open(tmp_path):
+    for data, sections in ((SMALL, SMALL_SECTIONS), (to_bytes({}, {}), {})):
+        receiver, sender = os.pipe()
+        os.write(sender, data + b"what comes next")
+        with open(receiver, "rb", buffering=0) as stream:
+            assert_same(read(stream)[1], sections)
+            assert stream.read(99) == b"what comes next"
+        os.close(sender)
+
+
+@pytest.mark.parametrize("start", [b"", b"foreign, and no word of when it ends", SMALL[:20], SMALL[:100]])
+def test_a_pipe_that_brings_no_file_is_refused(start):
+    receiver, sender = os.pipe()
+    os.write(sender, start)
+    os.close(sender)
+    with open(receiver, "rb") as stream, pytest.raises(FormatError):
+        read(stream)
+
+
+def test_a_pipe_with_a_foreign_file_is_refused_before_it_ends():
+    receiver, sender = os.pipe()
+    os.write(sender, b"foreign, and no word of when it ends")
+    with open(receiver, "rb") as stream, pytest.raises(FormatError, match="not an Inlay file"):
+        read(stream)
+    os.close(sender)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_path_of_a_pipe_is_refused_and_waits_for_nobody(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for call in (read, verify, lambda path: read(path, mmap=False)):
+        with pytest.raises(FormatError, match="a pipe or a device"):
+            call(tmp_path / "pipe")
+    with pytest.raises(FormatError, match="a pipe or a device"):
+        read(os.devnull)
+
+
 @pytest.mark.parametrize("target", [io.StringIO(), 3, None, b"name"])
 def test_a_target_that_takes_no_bytes_is_a_type_error(target):
     with pytest.raises(TypeError, match="target"):

@@ -159,7 +159,7 @@ def lie_about_shapes(data: bytearray, rng: Rng) -> bytearray:
         ]
         with np.errstate(all="ignore"):
             arrays[name] = changes[rng.integers(len(changes))]()
-    for field in ("rows", "dim") if rng.random() < 0.5 else ():
+    for field in header.keys() & {"rows", "dim"} if rng.random() < 0.5 else ():
         header[field] = max(0, header[field] + int(rng.integers(-1, 2)))
     return bytearray(file.to_bytes(header, arrays))
 
@@ -192,7 +192,9 @@ ACCIDENTS = (cut, flip, overwrite, move, extend)
 LIES = (lie_about_sizes, lie_about_shapes, lie_about_contents, lie_in_json)
 
 
-def damaged(seed: int, number: int) -> tuple[bytes, bytes, Callable[[bytearray, Rng], bytearray]]:
+def damaged(
+    seed: int, number: int, originals: Callable[[], Sequence[bytes]] = originals
+) -> tuple[bytes, bytes, Callable[[bytearray, Rng], bytearray]]:
     """The file of that number, the one it was made from, and what was done to it."""
     rng = np.random.default_rng([seed, number])
     original = originals()[number % len(originals())]
@@ -207,12 +209,17 @@ def damaged(seed: int, number: int) -> tuple[bytes, bytes, Callable[[bytearray, 
 # What must come of it
 
 
-def opened(path: Path, mmap: bool) -> inlay.Index | None:
+def opened(
+    path: Path,
+    mmap: bool,
+    load: Callable[[Path, bool], Any] = lambda path, mmap: inlay.load(path, mmap=mmap),
+    refusal: type[Exception] = FormatError,
+) -> Any:
     """Open a file, None when it is refused; it takes no more memory than twice its size."""
     tracemalloc.start()
     try:
-        return inlay.load(path, mmap=mmap)
-    except FormatError:
+        return load(path, mmap)
+    except refusal:
         return None
     finally:
         peak = tracemalloc.get_traced_memory()[1]
@@ -360,11 +367,12 @@ def run(seed: int, n_files: int, first: int = 0, trial: Trial = tried) -> tuple[
     return came_of_it, bad
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, trial: Trial = tried, description: str | None = __doc__
+) -> int:
     """Run the command; 1 when a file did what none may do."""
     parser = argparse.ArgumentParser(
-        prog="python tests/formats/fuzz.py",
-        description=__doc__,
+        description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--files", type=int, default=10_000, help="how many (default 10,000)")
@@ -376,12 +384,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.only is not None:
         with TemporaryDirectory(prefix="inlay-fuzz-") as folder:
-            print(tried(given.seed, given.only, Path(folder) / "damaged.inlay"))
+            print(trial(given.seed, given.only, Path(folder) / "damaged.inlay"))
         return 0
-    came_of_it, bad = run(given.seed, given.files, given.first)
+    came_of_it, bad = run(given.seed, given.files, given.first, trial)
     for said, count in sorted(came_of_it.items()):
         print(f"{count:>9,}  {said}")
-    print(f"{len(bad):>9,}  bad, of {given.files:,} files of {len(originals())} indexes, seed {given.seed}")
+    print(f"{len(bad):>9,}  bad, of {given.files:,} files, seed {given.seed}")
     for number, said in list(bad.items())[:REPORTED]:
         print(f"\n--seed {given.seed} --only {number}\n{said}")
     return 1 if bad else 0

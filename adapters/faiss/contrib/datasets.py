@@ -6,7 +6,7 @@ import numpy as np
 
 from ..arrays import F32, I64, as_int
 from ..errors import DimensionError
-from ..functions import knn
+from ..functions import knn, rand_smooth_vectors
 from ..kind import METRIC_INNER_PRODUCT, METRIC_L2
 
 
@@ -81,21 +81,18 @@ class SyntheticDataset(Dataset):
             raise ValueError(f'metric must be "L2" or "IP", not {metric!r}')
         self.d, self.nt, self.nb, self.nq = (as_int(n, "size", 0) for n in (d, nt, nb, nq))
         self.metric = metric
-        rng = np.random.default_rng(seed)
-        n = self.nt + self.nb + self.nq
-        rows = rng.standard_normal((n, 10)) @ rng.random((10, self.d))
-        rows = np.asarray(np.sin(rows * (rng.random(self.d) * 4 + 0.1)), np.float32)
+        rows = rand_smooth_vectors(self.nt + self.nb + self.nq, self.d, seed)
         parts: list[F32] = np.split(rows, [self.nt, self.nt + self.nb])
-        self._train, self._base, self._queries = parts
+        self.xt, self.xb, self.xq = parts
 
     def get_queries(self) -> F32:
         """Return the queries, float32 (nq, d)."""
-        return self._queries
+        return self.xq
 
     def get_train(self, maxtrain: int | None = None) -> F32:
         """Return rows to train with, float32 (nt, d), or so many of them."""
-        return self._train[: self.nt if maxtrain is None else maxtrain]
+        return self.xt[: self.nt if maxtrain is None else maxtrain]
 
     def get_database(self) -> F32:
         """Return the rows, float32 (nb, d)."""
-        return self._base
+        return self.xb

@@ -74,15 +74,61 @@ def counts_to_PR(ngt: I64, nres: I64, ninter: I64, mode: str = "overall") -> tup
     return float(precision.mean()), float(recall.mean())
 
 
+def range_PR_multiple_thresholds(
+    lims_ref: I64,
+    Iref: I64,
+    lims_new: I64,
+    Dnew: F32,
+    Inew: I64,
+    thresholds: npt.ArrayLike,
+    mode: str = "overall",
+    do_sort: str = "ref,new",
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return precision and recall, as `range_PR` does, of results below each of some thresholds.
+
+    Parameters
+    ----------
+    lims_ref, Iref
+        What should be found.
+    lims_new, Dnew, Inew
+        What `range_search` returned.
+    thresholds : array_like, (n,)
+    mode
+        See `range_PR`.
+    do_sort : str
+        Accepted: the order of results does not matter.
+
+    Returns
+    -------
+    precision, recall : float64 (n,)
+    """
+    found = [
+        range_PR(lims_ref, Iref, *filter_range_results(lims_new, Dnew, Inew, threshold)[::2], mode)
+        for threshold in np.asarray(thresholds)
+    ]
+    return np.array([precision for precision, _ in found]), np.array([recall for _, recall in found])
+
+
+def filter_range_results(
+    lims: I64,
+    D: F32,
+    I: I64,  # noqa: E741
+    thresh: float,
+) -> tuple[I64, F32, I64]:
+    """Return those results of a range search whose distance is below a threshold."""
+    below = thresh > D
+    return np.concatenate([[0], np.cumsum(below)])[np.asarray(lims, np.int64)], D[below], I[below]
+
+
 def sort_range_res_2(
     lims: I64,
     D: F32,
     I: I64,  # noqa: E741
-) -> tuple[F32, I64]:
-    """Return results of a range search with each query's in order of distance."""
+) -> tuple[I64, F32]:
+    """Return labels and then distances of a range search, with each query's in order of distance."""
     query = np.repeat(np.arange(len(lims) - 1), sizes(lims))
     order = np.lexsort((D, query))
-    return D[order], I[order]
+    return I[order], D[order]
 
 
 def sort_range_res_1(lims: I64, I: I64) -> I64:  # noqa: E741

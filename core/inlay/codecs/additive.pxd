@@ -10,6 +10,7 @@ cdef class AdditiveCodec(Codec):
     cdef readonly int bits
     cdef readonly bint shared
     cdef readonly bint residual
+    cdef readonly str layout
     cdef public Py_ssize_t beam
     # What was learned; None before training.
     cdef readonly Basis basis

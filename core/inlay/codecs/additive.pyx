@@ -23,14 +23,15 @@ import numpy as np
 
 from ..kernels.table cimport kMaxDim
 from ..parallel.crew cimport thread_count
-from .additive_codes cimport StageCodes
+from .additive_codes cimport StageBlocks, StageCodes, StageRows
 from .additive_encode cimport encode_rows
 from .basis cimport Basis
 from .books cimport Books
 from .codec cimport Codec, Codes
 
 from ..contents import field
-from .additive_scorer import StageScorer
+from .additive_scorer import StageBlockScorer, StagePairs, StageRowScorer, decoded
+from .plain import PlainPairs
 
 # Rows a codeword that training looks at, at most, and at least so many rows in all: more change nothing that
 # a held-out row would show.
@@ -60,12 +61,15 @@ cdef class AdditiveCodec(Codec):
         Rows are what origins leave of them; norms are those of origin + xhat.
     beam : int, 1 .. 64
         Partial codes that encoding keeps.
+    layout : {"blocks", "rows"}
+        How codes lie: for scans of all rows, or for walks from row to row (`Scorer.near`, `pairs`).
     """
 
     packed = 64
 
     def __init__(
         self, Py_ssize_t dim, bint squared_l2, stages, bits, bint shared, bint residual, beam,
+        str layout="blocks",
     ):
         super().__init__(dim, squared_l2)
         if dim > <Py_ssize_t>kMaxDim:
@@ -76,7 +80,10 @@ cdef class AdditiveCodec(Codec):
             raise ValueError(f"there must be 1 to {MOST_STAGES} stages, not {stages}")
         if not 1 <= beam <= 64:
             raise ValueError(f"beam must be 1 to 64, not {beam}")
+        if layout not in ("blocks", "rows"):
+            raise ValueError(f'layout must be "blocks" or "rows", not {layout!r}')
         self.stages, self.bits, self.shared, self.residual, self.beam = stages, bits, shared, residual, beam
+        self.layout = layout
 
     @property
     def entries(self):
@@ -134,7 +141,7 @@ cdef class AdditiveCodec(Codec):
 
     def _measure(self, Basis basis, Books books, rows, origins):
         # Norms and errors of rows as they are coded from now on.
-        cdef StageCodes codes = StageCodes(self.stages, self.bits, False)
+        cdef StageCodes codes = StageRows(self.stages, self.bits, False)
         rows = np.ascontiguousarray(rows, np.float32)
         origins = None if origins is None else np.ascontiguousarray(origins, np.float32)
         norms = np.empty(len(rows), np.float32)
@@ -153,8 +160,9 @@ cdef class AdditiveCodec(Codec):
         self.basis, self.books = basis, books
 
     def new_codes(self):
-        """Return empty blocks."""
-        return StageCodes(self.stages, self.bits, self.with_norms)
+        """Return empty codes."""
+        kind = StageRows if self.layout == "rows" else StageBlocks
+        return kind(self.stages, self.bits, self.with_norms)
 
     def encode(self, rows, Codes codes=None, origins=None):
         """Append the codes of rows (n, dim) to `codes`, new ones if None, and return it.
@@ -182,7 +190,7 @@ cdef class AdditiveCodec(Codec):
 
     def errors(self, rows):
         """Return the squared error that coding leaves of each row (n, dim), float32 (n,), P's aside."""
-        cdef StageCodes codes = StageCodes(self.stages, self.bits, False)
+        cdef StageCodes codes = StageRows(self.stages, self.bits, False)
         rows = np.ascontiguousarray(rows, np.float32)
         out = np.empty(len(rows), np.float32)
         codes.resize(len(rows))
@@ -196,16 +204,21 @@ cdef class AdditiveCodec(Codec):
         which = np.arange(len(codes)) if slots is None else np.ascontiguousarray(slots, np.int64)
         if not len(which):
             return np.empty((0, self.dim), np.float32)
-        y = np.empty((len(which), self.basis.rank), np.float32)
-        self.scorer(np.zeros((1, self.dim), np.float32), codes, 1).decode_into(which, y)
-        return self.basis.invert(y)
+        return self.basis.invert(decoded(self.books, codes, which))
 
     def scorer(self, queries, Codes codes, int workers, stages=None):
-        """Return queries ready to be scored against codes, in a scan by the first `stages` alone."""
-        return StageScorer(
+        """Return queries ready to be scored against codes, at first by the first `stages` alone."""
+        kind = StageRowScorer if self.layout == "rows" else StageBlockScorer
+        return kind(
             self.books, self.basis, self.squared_l2, self.residual, self.levels,
             self.stages if stages is None else stages, queries, codes, workers,
         )
+
+    def pairs(self, Codes codes, int workers, bint most=False):
+        """Return rows ready to be compared with each other; decoded all at once if `most` will be."""
+        if most:
+            return PlainPairs(decoded(self.books, codes, np.arange(len(codes))), workers)
+        return StagePairs(self.books, codes, workers)
 
     def learned(self):
         """Return what training has taught, for `unlearn`."""

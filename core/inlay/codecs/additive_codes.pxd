@@ -10,9 +10,26 @@ from .codec cimport Codes
 cdef class StageCodes(Codes):
     cdef readonly int bits
     cdef readonly Py_ssize_t stages
-    cdef Shape shape
-    cdef uint8_t* blocks
+    cdef readonly bint with_norms
+    cdef uint8_t* at
 
-    # Where the blocks lie now, and how a row's codes are read and written there.
+    # Where the codes lie now. What follows is asked for after it.
     cdef uint8_t* where(self) except? NULL
-    cdef int put(self, Py_ssize_t row, const uint8_t* codes, uint8_t norm) except -1
+
+    # A row's codes, a byte each, and its norm's; null for zeros.
+    cdef void put(self, size_t slot, const uint8_t* codes, uint8_t norm) noexcept nogil
+    cdef void read(self, size_t slot, uint8_t* codes) noexcept nogil
+    cdef uint8_t norm(self, size_t slot) noexcept nogil
+
+    # What is read next: a hint to fetch it.
+    cdef void fetch(self, size_t slot) noexcept nogil
+
+
+cdef class StageBlocks(StageCodes):
+    cdef Shape shape
+    cdef uint8_t* block(self, size_t slot) noexcept nogil
+
+
+cdef class StageRows(StageCodes):
+    cdef readonly Py_ssize_t stride  # bytes from row to row
+    cdef uint8_t* row(self, size_t slot) noexcept nogil

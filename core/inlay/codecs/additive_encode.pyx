@@ -25,7 +25,7 @@ from libc.stdint cimport int16_t, uint8_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from ..kernels.table cimport Shape, Step, active, dot, kStageRows, prefetch_bytes, put_code
+from ..kernels.table cimport Step, active, dot, kStageRows, prefetch_bytes
 from ..parallel.crew cimport split
 from .additive_codes cimport StageCodes
 from .basis cimport Basis
@@ -60,9 +60,7 @@ cdef struct EncodeJob:
     size_t n
     size_t first
     size_t beam
-    uint8_t* blocks
-    Shape shape
-    int bits
+    void* codes
     float low
     float step
     float* norms
@@ -204,24 +202,21 @@ cdef void encode_block(EncodeJob* job, size_t block, Room* room) noexcept nogil:
                 )
         stage = last
     for r in range(n):
-        settle(job, block, slot % kStageRows + r, row + r, r, room)
+        settle(job, row + r, r, room)
 
 
-cdef void settle(
-    EncodeJob* job, size_t block, size_t place, size_t row, size_t r, Room* room
-) noexcept nogil:
+cdef void settle(EncodeJob* job, size_t row, size_t r, Room* room) noexcept nogil:
     # Store the codes and the norm of a row, which is number r of its block's.
     cdef const Pages* books = &job.books
     cdef const uint8_t* codes = room.codes + r * job.beam * books.stages
     cdef const float* y = room.y + r * books.dim
-    cdef uint8_t* to = job.blocks + block * job.shape.stride
-    cdef size_t stage
+    cdef bint with_norms = (<StageCodes>job.codes).with_norms
     cdef double norm, level, error = 0, apart
+    cdef uint8_t coded = 0
     cdef size_t j
     cdef const float* origin
-    for stage in range(books.stages):
-        put_code(job.bits, to, books.stages, place, stage, codes[stage])
-    if job.shape.norms == 0 and job.norms == NULL and job.errors == NULL:
+    if not with_norms and job.norms == NULL and job.errors == NULL:
+        (<StageCodes>job.codes).put(job.first + row, codes, 0)
         return
     add_up(books, books.stages, codes, room.sum)
     if job.errors != NULL:
@@ -236,9 +231,10 @@ cdef void settle(
         norm += dot(origin, origin, (<Basis>job.basis).dim) + 2 * dot(room.origin, room.sum, books.dim)
     if job.norms != NULL:
         job.norms[row] = <float>norm
-    if job.shape.norms:
+    if with_norms:
         level = (norm - job.low) / job.step + 0.5
-        to[job.shape.norms + place] = <uint8_t>(0 if not level > 0 else level if level < 255 else 255)
+        coded = <uint8_t>(0 if not level > 0 else level if level < 255 else 255)
+    (<StageCodes>job.codes).put(job.first + row, codes, coded)
 
 
 cdef int encode_rows(
@@ -266,7 +262,8 @@ cdef int encode_rows(
     if errors is not None:
         wrong = errors
         job.errors = &wrong[0]
-    job.blocks, job.shape, job.bits = codes.where(), codes.shape, codes.bits
+    job.codes = <void*>codes
+    codes.where()
     job.low, job.step = levels
     job.scratch_size = room_of(&job.books, basis.padded, beam, NULL, &room)
     job.scratch = <char*>calloc(workers, job.scratch_size)

@@ -219,10 +219,13 @@ cdef void add_up(const Pages* books, size_t used, const unsigned char* codes, fl
     cdef size_t stage, j, width
     cdef const float* word
     cdef float* part
+    if books.shared:
+        active().add_words(books.vectors, books.entries, books.dim, codes, used, out)
+        return
     memset(out, 0, books.dim * sizeof(float))
     for stage in range(used):
         width = books.widths[stage]
         word = books.vectors + books.places[stage] + codes[stage] * width
         part = out + books.begins[stage]
         for j in range(width):
-            part[j] += word[j]
+            part[j] = word[j]

@@ -1,5 +1,7 @@
 """The contract every codec keeps: rows to codes, codes to rows, and scores."""
 
+import math
+
 import numpy as np
 
 
@@ -63,7 +65,8 @@ cdef class Codes:
     def pack(self, slots):
         """Return all that is kept of rows, each by itself, uint8 (n, bytes)."""
         parts = [np.ascontiguousarray(self.gather(name, slots)) for name in self.tables]
-        return np.concatenate([part.reshape(len(slots), -1).view(np.uint8) for part in parts], axis=1)
+        flat = [part.reshape(len(slots), math.prod(part.shape[1:])) for part in parts]
+        return np.concatenate([part.view(np.uint8) for part in flat], axis=1)
 
     def unpack(self, packed):
         """Append rows that `pack` gave."""
@@ -156,11 +159,12 @@ cdef class Codec:
         """Return a `Scorer` of queries (n, dim) over codes, with scratch for so many threads."""
         raise TypeError("an abstract codec has no codes")
 
-    def pairs(self, Codes codes, int workers):
+    def pairs(self, Codes codes, int workers, bint most=False):
         """Return a `Scorer` of rows against each other, one aimed row a worker.
 
         Its scores are squared L2 distances whatever the metric, so that they can be compared with each other:
-        0 (or an estimate about 0) between equal rows.
+        0 (or an estimate about 0) between equal rows. `most` is a hint that most rows will be compared many
+        times, so that it pays to decode them all at first where codes are slow to read.
         """
         raise TypeError("an abstract codec has no codes")
 

@@ -8,7 +8,8 @@ cdef class LVQCodec(Codec):
     cdef readonly int bits
     cdef readonly int residual_bits
     cdef readonly int n_means
-    cdef readonly object rotation
+    cdef readonly object rotation_seed
+    cdef object drawn
     cdef readonly bint may_drop_rotation
     cdef readonly str layout
     cdef readonly bint grows

@@ -23,7 +23,7 @@ class LVQCodec(Codec):
     bits: int
     residual_bits: int
     n_means: int
-    rotation: HadamardRotation | None
+    rotation_seed: int | None
     may_drop_rotation: bool
     layout: str
     grows: bool
@@ -43,6 +43,8 @@ class LVQCodec(Codec):
         grows: bool = True,
         residual: bool = False,
     ) -> None: ...
+    @property
+    def rotation(self) -> HadamardRotation | None: ...
     @property
     def most_means(self) -> int: ...
     @property

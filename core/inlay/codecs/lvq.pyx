@@ -126,9 +126,18 @@ cdef class LVQCodec(Codec):
         if (layout == "rows" or residual or not grows) and n_means != 1:
             raise ValueError(f"such codes lie about one mean: n_means must be 1, not {n_means}")
         self.bits, self.residual_bits, self.n_means = bits, residual_bits, n_means
-        self.rotation = None if rotation_seed is None else HadamardRotation(dim, rotation_seed)
+        self.rotation_seed = rotation_seed
         self.may_drop_rotation, self.layout = may_drop_rotation, layout
         self.grows, self.residual = grows and layout == "blocks" and not residual, residual
+
+    @property
+    def rotation(self):
+        """The rotation, or None. It is drawn when first asked for: for a dim that a file lies about, never."""
+        if self.rotation_seed is None:
+            return None
+        if self.drawn is None:
+            self.drawn = HadamardRotation(self.dim, self.rotation_seed)
+        return self.drawn
 
     @property
     def is_trained(self):
@@ -163,9 +172,8 @@ cdef class LVQCodec(Codec):
             )
         wanted = max(TRAINING_ROWS, ROWS_A_MEAN * self.n_means)
         sample = np.ascontiguousarray(rows[:: -(-len(rows) // wanted)])
-        rotation = self.rotation
-        if self.may_drop_rotation and len(sample) >= PROBE_ROWS and not self._gains_by_rotation(sample):
-            rotation = None
+        drops = self.may_drop_rotation and len(sample) >= PROBE_ROWS and not self._gains_by_rotation(sample)
+        rotation = None if drops else self.rotation
         if rotation is not None:
             sample = rotation.apply(sample)
         centre = mean_of(sample)
@@ -178,7 +186,8 @@ cdef class LVQCodec(Codec):
             )
         # What the rows' energy about their means is now; later rows are held against it.
         level = float(self._trial(centre, means, sample)[1].mean(dtype=np.float64))
-        self.rotation, self.n_means, self.may_drop_rotation = rotation, n_means, False
+        self.rotation_seed = None if drops else self.rotation_seed
+        self.n_means, self.may_drop_rotation = n_means, False
         self.frame, self.drift = Frame(rotation, centre, means), Drift(self.dim, level)
 
     def _trial(self, centre, means, sample):
@@ -255,7 +264,7 @@ cdef class LVQCodec(Codec):
         kind = LVQRowScorer if self.layout == "rows" else LVQScorer
         return kind(self.frame, self.squared_l2, queries, codes, workers)
 
-    def pairs(self, Codes codes, int workers):
+    def pairs(self, Codes codes, int workers, bint most=False):
         """Return rows ready to be compared with each other; layout "rows" only."""
         if self.layout != "rows":
             raise TypeError('rows are compared with each other in layout "rows" only')
@@ -263,11 +272,11 @@ cdef class LVQCodec(Codec):
 
     def learned(self):
         """Return what training and later rows have taught, for `unlearn`."""
-        return self.rotation, self.n_means, self.may_drop_rotation, self.frame, copy(self.drift)
+        return self.rotation_seed, self.n_means, self.may_drop_rotation, self.frame, copy(self.drift)
 
     def unlearn(self, learned):
         """Go back to what `learned` gave."""
-        self.rotation, self.n_means, self.may_drop_rotation, self.frame, self.drift = learned
+        self.rotation_seed, self.n_means, self.may_drop_rotation, self.frame, self.drift = learned
 
     def state(self):
         """Return what a file holds of training: centre, means and the watch for drift."""
@@ -275,7 +284,7 @@ cdef class LVQCodec(Codec):
             return {"trained": False}, {}
         fields, sums = self.drift.state()
         # Where rotation is no option of the index, a file has to say that training dropped it.
-        dropped = {"rotated": False} if not self.grows and self.rotation is None else {}
+        dropped = {"rotated": False} if not self.grows and self.rotation_seed is None else {}
         return {"trained": True, "drift": fields, **dropped}, {
             "centre": self.centre, "means": self.means, "drift_sums": sums,
         }
@@ -293,7 +302,7 @@ cdef class LVQCodec(Codec):
             if not np.isfinite(array).all():
                 raise sections.fault(name, "holds a NaN or infinite value")
         if not self.grows and "rotated" in header and not field(header, "rotated", bool):
-            self.rotation = None
+            self.rotation_seed = None
         self.may_drop_rotation = self.may_drop_rotation and self.grows
         drift = Drift.restored(field(header, "drift", dict), sums)
         self.frame, self.drift = Frame(self.rotation, np.array(centre), np.array(means)), drift

@@ -178,6 +178,6 @@ cdef class PlainCodec(Codec):
         """Return queries ready to be scored against the rows."""
         return PlainScorer(self.squared_l2, queries, codes.tables["rows"].rows)
 
-    def pairs(self, Codes codes, int workers):
+    def pairs(self, Codes codes, int workers, bint most=False):
         """Return rows ready to be compared with each other."""
         return PlainPairs(codes.tables["rows"].rows, workers)

@@ -50,7 +50,7 @@ class PQCodec(AdditiveCodec):
         Of a code.
     rotation : {None, "opq"}
         Whether coordinates are rotated so as to leave the least error.
-    residual : bool
+    residual, layout
         See `AdditiveCodec`.
     """
 
@@ -62,10 +62,11 @@ class PQCodec(AdditiveCodec):
         bits: int = 8,
         rotation: str | None = None,
         residual: bool = False,
+        layout: str = "blocks",
     ) -> None:
         if rotation not in (None, "opq"):
             raise ValueError(f'rotation must be None or "opq", not {rotation!r}')
-        super().__init__(dim, squared_l2, subspaces, bits, False, residual, 1)
+        super().__init__(dim, squared_l2, subspaces, bits, False, residual, 1, layout)
         self.rotation = rotation
 
     def _basis(self, sample: F32) -> Basis:

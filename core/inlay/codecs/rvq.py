@@ -74,7 +74,7 @@ class RVQCodec(AdditiveCodec):
     mode : {"plain", "progressive"}
         How a stage's codewords are found: by k-means from k-means++ seeds, or in a few directions first, then
         in more and more of them, which leaves less error of rows that were not trained on, in more time.
-    residual : bool
+    residual, layout
         See `AdditiveCodec`.
     """
 
@@ -88,8 +88,9 @@ class RVQCodec(AdditiveCodec):
         directions: int | None = None,
         mode: str = "progressive",
         residual: bool = False,
+        layout: str = "blocks",
     ) -> None:
-        super().__init__(dim, squared_l2, stages, bits, True, residual, beam)
+        super().__init__(dim, squared_l2, stages, bits, True, residual, beam, layout)
         self.directions = dim if directions is None else directions
         if not 1 <= self.directions <= dim:
             raise ValueError(f"directions must be 1 to {dim}, not {directions}")

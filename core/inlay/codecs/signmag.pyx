@@ -219,7 +219,7 @@ cdef class SignMagCodec(Codec):
             raise ValueError(f'queries of four bits need distance="corrected", not {self.distance!r}')
         return SignMagQueries(self.coder, queries, codes.tables["codes"].rows, 4, workers)
 
-    def pairs(self, Codes codes, int workers):
+    def pairs(self, Codes codes, int workers, bint most=False):
         """Return rows ready to be compared with each other."""
         return SignMagPairs(self.coder, codes.tables["codes"].rows, workers)
 

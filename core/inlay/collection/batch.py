@@ -146,6 +146,12 @@ def check_known_ids(ids: Sequence[str] | None) -> list[str] | None:
     return None if ids is None else check_ids(ids)
 
 
+def check_share(value: float, name: str) -> None:
+    """Refuse what is no number from 0 to 1."""
+    if not 0 <= arrays.as_number(value, name) <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, not {value!r}")
+
+
 def check_text(text: Any, name: str) -> None:
     """Refuse what is not a str of valid Unicode."""
     if not isinstance(text, str):

@@ -22,9 +22,7 @@ from . import batch, copying, exchange, metadata, opening, selection, watching
 from .database import Durability
 from .interface import AnyCollection
 from .reading import Filter, Readable
-from .store import CHUNK
-
-LONG = 100_000  # documents from which storing shows a bar by itself: some seconds of work
+from .store import CHUNK, LONG
 
 
 class Collection(Readable):
@@ -214,14 +212,7 @@ class Collection(Readable):
         """
         if other is self:
             return
-        for records, vectors in other.parts():
-            self.upsert(
-                vectors,
-                ids=[record.id for record in records],
-                texts=[record.text for record in records],
-                metadatas=[record.metadata for record in records],
-                progress=False,
-            )
+        exchange.transfer(other.parts(), self.upsert)
 
     def delete(self, ids: Sequence[str] | None = None, *, filter: Filter = None) -> int:
         """Remove documents: those with one of these ids, those that match a filter, or those with both.
@@ -323,12 +314,7 @@ class Collection(Readable):
 
         The file appears complete, in place of an earlier one. `copy_to` is faster, and keeps the index.
         """
-        with track(progress, len(self), "exporting", long=len(self) > LONG) as step:
-            written = 0
-            for n in exchange.write(self.parts(), Path(file)):
-                step(n)
-                written += n
-        return written
+        return exchange.export(self.parts(), len(self), Path(file), progress)
 
     def import_jsonl(self, file: str | os.PathLike[str]) -> int:
         """Store the documents of a file of JSON Lines, each in the place of the one with its id.
@@ -348,7 +334,7 @@ class Collection(Readable):
         ValueError, TypeError
             As `upsert`.
         """
-        return sum(len(self.upsert(**columns, progress=False)) for columns in exchange.read(Path(file)))
+        return exchange.load(Path(file), self.upsert)
 
     def drop(self) -> None:
         """Remove the collection, its files included, and close it; others of the same folder stay.

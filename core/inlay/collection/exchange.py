@@ -1,4 +1,4 @@
-"""Documents as JSON Lines, for other programs: one line each, in order of insertion.
+"""Documents for other collections, and as JSON Lines for other programs: a line each, in order of insertion.
 
     {"id": "a", "text": "green tea", "metadata": {"page": 3}, "vector": [0.25, -1.5]}
 
@@ -8,21 +8,58 @@ which begins with a dollar sign. The numbers of a vector have the nine digits th
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
 from ..contents import FormatError
+from ..progress import Progress, track
 from . import disk, metadata
 from .records import Record
+from .store import LONG
 from .vectors import F32
 
 _PART = 1000
 _KEYS = ("id", "text", "metadata", "vector")
 
+Parts = Iterable[tuple[list[Record], F32]]  # documents with their vectors (n, dim), n at a time
 
-def write(parts: Iterable[tuple[list[Record], F32]], file: Path) -> Iterator[int]:
+
+def transfer(parts: Parts, upsert: Callable[..., list[str]]) -> None:
+    """Hand documents to the `upsert` of another collection."""
+    for records, vectors in parts:
+        upsert(
+            vectors,
+            ids=[record.id for record in records],
+            texts=[record.text for record in records],
+            metadatas=[record.metadata for record in records],
+            progress=False,
+        )
+
+
+def export(parts: Parts, n: int, file: Path, progress: Progress) -> int:
+    """Write documents, some n of them, to a file, and show how far that is; return how many there were."""
+    written = 0
+    with track(progress, n, "exporting", long=n > LONG) as step:
+        for some in write(parts, file):
+            step(some)
+            written += some
+    return written
+
+
+def load(file: Path, upsert: Callable[..., list[str]]) -> int:
+    """Hand the documents of a file to the `upsert` of a collection; return how many there were.
+
+    Raises
+    ------
+    FormatError
+        Naming the line that is no document.
+    """
+    return sum(len(upsert(**columns, progress=False)) for columns in read(file))
+
+
+def write(parts: Parts, file: Path) -> Iterator[int]:
     """Write documents to a file, which appears complete or not at all; yield how many a part had."""
     beside = file.with_name(f".inlay-{secrets.token_hex(8)}.tmp")
     try:

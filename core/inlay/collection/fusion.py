@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..arrays import as_count
 from .ranking import F64, Ranking
 
 _K0 = 60.0
@@ -34,6 +35,17 @@ def _by_score(values: F64) -> F64:
 
 
 METHODS: dict[str, Callable[[F64], F64]] = {"rank": _by_rank, "score": _by_score}
+
+
+def check(method: str) -> None:
+    """Refuse a method that there is not."""
+    if method not in METHODS:
+        raise ValueError(f"fusion must be one of {', '.join(METHODS)}, not {method!r}")
+
+
+def depth(k: int, fetch_k: int | None) -> int:
+    """Return how many of each ranking are fused, at least k: by default 4 k, and at least 50."""
+    return max(4 * k, 50) if fetch_k is None else max(k, as_count(fetch_k, "fetch_k", -(2**62)))
 
 
 def fuse(rankings: Sequence[Ranking], weights: Sequence[float], k: int, method: str) -> Ranking:

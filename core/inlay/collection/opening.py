@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
-
 from ..arrays import as_count
 from ..indexes import from_spec
 from . import batch, choice
@@ -70,20 +68,17 @@ class Wanted:
                 raise ValueError(f"{what}={given!r} was asked for but {self.place} has {what}={stored!r}")
 
 
-def check_recall(recall: float) -> None:
-    """Raise TypeError or ValueError for what is no part of the nearest."""
-    if isinstance(recall, bool) or not isinstance(recall, int | float | np.floating):
-        raise TypeError(f"recall must be a number, not {type(recall).__name__}")
-    if not 0 <= recall <= 1:
-        raise ValueError(f"recall must be from 0 to 1, not {recall!r}")
+def check_terms(durability: str, recall: float) -> None:
+    """Refuse how no collection can be kept."""
+    batch.check_share(recall, "recall")
+    if durability not in ("full", "normal"):
+        raise ValueError(f'durability must be "full" or "normal", not {durability!r}')
 
 
 def open_store(wanted: Wanted, *, read_only: bool, durability: Durability, recall: float) -> Store:
     """Return the store of a collection; see `Collection.open`."""
     wanted.check()
-    check_recall(recall)
-    if durability not in ("full", "normal"):
-        raise ValueError(f'durability must be "full" or "normal", not {durability!r}')
+    check_terms(durability, recall)
     folder = wanted.home
     if folder is None and read_only:
         raise ValueError("a collection in memory begins empty; with read_only=True it would stay so")

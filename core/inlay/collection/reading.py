@@ -280,7 +280,7 @@ class Readable:
         """
         judge, names = selection.judge(filter), batch.check_known_ids(ids)
         count, fetched = as_count(k, "k", -(2**62)), as_count(fetch_k, "fetch_k", -(2**62))
-        _check_share(lambda_mult, "lambda_mult")
+        batch.check_share(lambda_mult, "lambda_mult")
         with self._store.reading() as (view, reader):
             queries = searching.query_rows(vector, view.state.dim, one=True)
             if view.index is None or count <= 0:
@@ -364,13 +364,10 @@ class Readable:
         """
         judge, names = selection.judge(filter), batch.check_known_ids(ids)
         count = as_count(k, "k", -(2**62))
-        fetched = (
-            max(4 * count, 50) if fetch_k is None else max(count, as_count(fetch_k, "fetch_k", -(2**62)))
-        )
+        fetched = fusing.depth(count, fetch_k)
         batch.check_text(text, "text")
-        _check_share(alpha, "alpha")
-        if fusion not in fusing.METHODS:
-            raise ValueError(f"fusion must be one of {', '.join(fusing.METHODS)}, not {fusion!r}")
+        batch.check_share(alpha, "alpha")
+        fusing.check(fusion)
         with self._store.reading() as (view, reader):
             queries = searching.query_rows(vector, view.state.dim, one=True)
             allowed = selection.allowed(view, reader, judge, names)
@@ -386,8 +383,3 @@ class Readable:
             if count <= 0 or not rankings:
                 return []
             return searching.hits(reader, [fusing.fuse(rankings, weights, count, fusion)])[0]
-
-
-def _check_share(value: float, name: str) -> None:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must be from 0 to 1, not {value!r}")

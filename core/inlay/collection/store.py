@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .batch import Batch
 
 CHUNK = 4096  # documents that become durable together
+LONG = 100_000  # documents from which storing shows a bar by itself: some seconds of work
 
 _STORES: "weakref.WeakSet[Store]" = weakref.WeakSet()
 

@@ -198,7 +198,6 @@ def reconnect(Graph graph not None, Scorer pairs not None):
     cdef Links links = graph.links()
     cdef Before before = graph.before
     cdef uint32_t[:, ::1] places = graph.table.rows
-    cdef const uint8_t[::1] copy = are_copies(graph.copies.rows)
     cdef vector[uint32_t] lost
     cdef size_t i
     cdef bint whole = True
@@ -207,7 +206,7 @@ def reconnect(Graph graph not None, Scorer pairs not None):
     walkers = graph.walkers(1, NEARBY)
     try:
         with nogil:
-            collect_lost(&links, before, copy, &lost)
+            collect_lost(&links, before, &lost)
             for i in range(lost.size()):
                 if (i + 1) % WALKED_TO == 0:
                     look_for_signals()
@@ -222,12 +221,11 @@ def reconnect(Graph graph not None, Scorer pairs not None):
         mend(graph, pairs, None)
 
 
-cdef int collect_lost(
-    const Links* links, Before before, const uint8_t[::1] copy, vector[uint32_t]* lost
-) except -1 nogil:
-    # The vertices that linking may have cut off, in order.
+cdef int collect_lost(const Links* links, Before before, vector[uint32_t]* lost) except -1 nogil:
+    # The vertices that linking may have cut off, in order. A copy has no links and lost none.
     cdef size_t compared = 0, i
     cdef uint32_t slot, to
+    cdef bint is_copy
     for entry in before.at:
         compared += 1
         if compared % COMPARED == 0:
@@ -237,7 +235,8 @@ cdef int collect_lost(
             if to < links.n and not leads(links, entry.first, to, links.degree):
                 lost.push_back(to)
     for slot in range(<uint32_t>before.n, <uint32_t>links.n):
-        if not (copy.shape[0] and copy[slot]) and not is_linked_back(links, slot):
+        is_copy = links.copies != NULL and links.places[slot * links.degree] == NONE
+        if not is_copy and not is_linked_back(links, slot):
             lost.push_back(slot)
     sort(lost.begin(), lost.end())
     lost.erase(unique(lost.begin(), lost.end()), lost.end())

@@ -56,7 +56,8 @@ def from_spec(spec: str, dim: int, metric: str = "l2", **options: Any) -> Index:
         "RVQ8x8", "RVQ16x4": `RVQIndex` of 8 codes of 8 bits, of 16 codes of 4.
         "IVF1024,LVQ8": `IVFIndex`, 1,024 lists of rows in that code, which may also be "Flat"; "IVF,LVQ8":
         as many lists as suit the rows it is trained on.
-        "HNSW32": `GraphIndex` of float32 rows, at most 32 links each; "HNSW32,LVQ8": of rows in any LVQ code.
+        "HNSW32": `GraphIndex` of float32 rows, at most 32 links each; "HNSW32,LVQ8": of rows
+        in that code, which may be any that lists take.
         "QuIVer32": `QuIVerIndex`, at most 32 links a row.
         "SymQG32": `SymphonyQGIndex`, 32 links a row.
         "LoRANN1024": `LoRANNIndex`, 1,024 clusters; "LoRANN" leaves their number to training.

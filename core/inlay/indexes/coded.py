@@ -103,7 +103,7 @@ class CodedIndex(Index):
     @property
     def code_size(self) -> int:
         """Bytes of what `encode` gives for a row."""
-        return int(self.encode(np.zeros((1, self.dim), np.float32)).shape[1])
+        return int(self._parts[-1][0].new_codes().pack(np.arange(0)).shape[1])
 
     def encode(self, rows: npt.ArrayLike) -> U8:
         """Return rows as codes, uint8 (n, code_size), without adding them: those that are known best by.

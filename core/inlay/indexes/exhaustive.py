@@ -209,7 +209,7 @@ class LVQIndex(ScanIndex):
     @property
     def rotation(self) -> bool | None:
         """Whether rows are rotated; None while that is open."""
-        return None if self._codec.may_drop_rotation else self._codec.rotation is not None
+        return None if self._codec.may_drop_rotation else self._codec.rotation_seed is not None
 
     @property
     def vectors(self) -> str | None:

@@ -10,19 +10,15 @@ import numpy.typing as npt
 from ..arrays import as_count
 from ..clusters import assign, sample
 from ..codecs.additive import AdditiveCodec
-from ..codecs.codec import Codec
 from ..codecs.lvq import LVQCodec
-from ..codecs.plain import PlainCodec
-from ..codecs.pq import PQCodec
-from ..codecs.rvq import RVQCodec
 from ..ids import Bits
 from ..parallel.crew import get_num_threads
 from ..progress import Progress
 from . import probing, scan
-from .additive import DIRECTIONS, PQIndex, RVQIndex, codecs_of_vectors
+from .additive import codecs_of_vectors
 from .candidates import Placed
 from .coded import U8
-from .exhaustive import LVQIndex
+from .codes import codec_of, is_code
 from .family import F32, I64, Effort
 from .listed import ListedIndex, Look, Probe, read_lists
 
@@ -99,10 +95,13 @@ class IVFIndex(ListedIndex):
         if not (by_residual is None or isinstance(by_residual, (bool, np.bool_))):
             raise TypeError(f"by_residual must be True, False or None, not {by_residual!r}")
         dim, l2 = as_count(dim, "dim"), metric == "l2"
-        codecs = [codec_of(code, dim, l2, as_count(seed, "seed", 0), by_residual)]
-        super().__init__([*codecs, *codecs_of_vectors(vectors, dim, l2)], dim, metric, n_lists, seed)
-        self._code, self._vectors = code, vectors
-        self._by_residual = bool(getattr(codecs[0], "residual", False))
+        if code == "Flat" and by_residual:
+            raise ValueError("rows that are kept as they are gain nothing by_residual")
+        if by_residual is None:
+            by_residual = is_code(code) and code != "Flat" and not code.startswith("LVQ8")
+        self._code, self._vectors, self._by_residual = code, vectors, bool(by_residual)
+        codec = codec_of(code, dim, l2, as_count(seed, "seed", 0), residual=self._by_residual)
+        super().__init__([codec, *codecs_of_vectors(vectors, dim, l2)], dim, metric, n_lists, seed)
 
     @property
     def code(self) -> str:
@@ -159,6 +158,11 @@ class IVFIndex(ListedIndex):
         return rows
 
     # Codes by themselves: the number of the row's list, then its code
+
+    @property
+    def code_size(self) -> int:
+        """Bytes of what `encode` gives for a row."""
+        return 4 + super().code_size
 
     def _packed(self, rows: F32) -> U8:
         assert self._centres is not None
@@ -274,37 +278,3 @@ class IVFIndex(ListedIndex):
             threads,
             self._placed(queries, len(self._parts) - 1),
         )
-
-
-def is_code(code: str) -> bool:
-    """Tell whether a code is known by this name."""
-    return code == "Flat" or any(family.parse(code) is not None for family in (LVQIndex, PQIndex, RVQIndex))
-
-
-def codec_of(code: str, dim: int, squared_l2: bool, seed: int, by_residual: bool | None) -> Codec:
-    """Return the codec that a code's name stands for."""
-    if not isinstance(code, str) or not is_code(code):
-        raise ValueError(f'unknown code {code!r}; try "LVQ8", "LVQ4x8", "RVQ16x8" or "Flat"')
-    if code == "Flat":
-        if by_residual:
-            raise ValueError("rows that are kept as they are gain nothing by_residual")
-        return PlainCodec(dim, squared_l2)
-    form = LVQIndex.parse(code)
-    residual = (form is None or form["bits"] == 4) if by_residual is None else bool(by_residual)
-    if form is not None:
-        return LVQCodec(
-            dim,
-            squared_l2,
-            **form,
-            n_means=1,
-            rotation_seed=seed,
-            may_drop_rotation=True,
-            grows=False,
-            residual=residual,
-        )
-    stages = PQIndex.parse(code)
-    if stages is not None:
-        return PQCodec(dim, squared_l2, **stages, residual=residual)
-    return RVQCodec(
-        dim, squared_l2, **(RVQIndex.parse(code) or {}), directions=min(dim, DIRECTIONS), residual=residual
-    )

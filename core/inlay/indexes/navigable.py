@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from ..arrays import as_count
 from ..codecs.codec import Codec
-from ..codecs.lvq import FORMS, LVQCodec
-from ..codecs.plain import PlainCodec
 from ..contents import Sections, field
 from ..graph.build import link
 from ..graph.copies import Stored
@@ -23,6 +21,7 @@ from ..parallel.crew import get_num_threads
 from ..scorer import LinkScorer, Scorer
 from ..tables import Table
 from .coded import CodedIndex
+from .codes import codec_of, is_code
 from .family import CHUNK, F32, I64, Effort
 
 # Rows that a search keeps in view unless told otherwise.
@@ -96,7 +95,7 @@ class NavigableIndex(CodedIndex):
         threads = get_num_threads()
         graph, first = self._graph, len(self._graph)
         graph.begin(first + len(rows))
-        pairs = self._pairs(threads)
+        pairs = self._pairs(threads, most=2 * len(rows) >= first + len(rows))
         stored = Stored(table.rows for _, codes in self._parts for table in codes.tables.values())
         link(graph, pairs, first, self._ef_construction, OCCLUSION, self.seed, threads, step, stored)
         if is_due(graph):
@@ -107,9 +106,9 @@ class NavigableIndex(CodedIndex):
     def _commit(self) -> None:
         self._graph.commit()
 
-    def _pairs(self, threads: int) -> Scorer:
+    def _pairs(self, threads: int, *, most: bool = False) -> Scorer:
         codec, codes = self._parts[0]
-        pairs = codec.pairs(codes, threads)
+        pairs = codec.pairs(codes, threads, most)
         return pairs if self._squares is None else InnerPairs(pairs, self._squares.rows, threads)
 
     def _append(self, rows: F32) -> None:
@@ -206,12 +205,13 @@ class NavigableIndex(CodedIndex):
         )
 
     def _bytes(self, *, cold: bool) -> int:
-        total = self._parts[0][1].nbytes(cold=cold)
+        codec, codes = self._parts[0]
+        total = codes.nbytes(cold=cold)
         if cold:
             total += 0 if self._squares is None else self._squares.nbytes
             rest = [codes for _, codes in self._parts[1:]]
             return total + sum(codes.nbytes(cold=True) + codes.nbytes(cold=False) for codes in rest)
-        return total + self._graph.nbytes
+        return total + codec.nbytes + self._graph.nbytes
 
     # Files
 
@@ -230,7 +230,7 @@ class NavigableIndex(CodedIndex):
 
 
 class GraphIndex(NavigableIndex):
-    """A navigable graph over rows as they are, or over LVQ codes of them.
+    """A navigable graph over rows as they are, or over codes of them.
 
     Parameters
     ----------
@@ -241,9 +241,10 @@ class GraphIndex(NavigableIndex):
     ef_construction : int
         How many rows the search for the neighbours of a new one keeps in view: more make a better graph more
         slowly.
-    code : {None, "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x4", "LVQ8x8"}
-        How rows are stored: as float32, or coded. The first level leads the walk; the best that it finds are
-        scored again with both.
+    code : str or None
+        How rows are stored: None as float32, or coded: "LVQ4", "LVQ8", "LVQ4x4", "LVQ4x8", "LVQ8x4", "LVQ8x8"
+        (see `LVQIndex`), of which the first level leads the walk, and the best that it finds are scored again
+        with both; "PQ48", "PQ96x4fs" (see `PQIndex`), "RVQ16x8" and the like (see `RVQIndex`).
 
     Attributes
     ----------
@@ -251,7 +252,7 @@ class GraphIndex(NavigableIndex):
         Effort: how many rows a search keeps in view, at least k; None is max(64, 2 k).
     rerank : int or None
         Effort: how many of these are scored again with everything that a coded row has; None is all up to
-        max(3 k, 30), for one level and for two. 0 trusts the walk.
+        max(3 k, 30), also for codes in stages, whose tables are bytes. 0 trusts the walk.
 
     Notes
     -----
@@ -281,16 +282,9 @@ class GraphIndex(NavigableIndex):
         seed: int = 0,
     ) -> None:
         dim, l2, seed = as_count(dim, "dim"), metric == "l2", as_count(seed, "seed", 0)
-        codec: Codec
-        if code is None:
-            codec = PlainCodec(dim, l2)
-        elif isinstance(code, str) and code.startswith("LVQ") and code[3:] in FORMS:
-            codec = LVQCodec(dim, l2, *FORMS[code[3:]], 1, seed, may_drop_rotation=True, layout="rows")
-        else:
-            known = ", ".join(f"LVQ{form}" for form in FORMS)
-            raise ValueError(f"code must be None or one of {known}, not {code!r}")
+        self._code = None if code == "Flat" else code
+        codec = codec_of("Flat" if code is None else code, dim, l2, seed, layout="rows")
         super().__init__([codec], dim, metric, degree, ef_construction, seed)
-        self._code = code
 
     @property
     def code(self) -> str | None:
@@ -305,13 +299,8 @@ class GraphIndex(NavigableIndex):
     @classmethod
     def parse(cls, spec: str) -> dict[str, Any] | None:
         """Return the options that a spec such as "HNSW32,LVQ8" stands for."""
-        if re.fullmatch(r"HNSW\d+,(PQ|RVQ).*", spec):
-            raise ValueError(
-                f"{spec!r}: a graph walks over rows as they are or in LVQ codes, which are read one by one "
-                'and compared with each other; codes in stages are for scans and lists, such as "IVF,RVQ8x8"'
-            )
-        parts = re.fullmatch(r"HNSW([1-9]\d{0,3})(?:,(Flat|LVQ\d(?:x\d)?))?", spec)
-        if parts is None or (parts[2] not in (None, "Flat") and parts[2][3:] not in FORMS):
+        parts = re.fullmatch(r"HNSW([1-9]\d{0,3})(?:,(.+))?", spec)
+        if parts is None or not is_code(parts[2] or "Flat"):
             return None
         return {"degree": int(parts[1]), "code": None if parts[2] == "Flat" else parts[2]}
 

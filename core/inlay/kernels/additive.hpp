@@ -64,6 +64,19 @@ inline void short_products_scalar(const std::int16_t* rows, std::size_t n_rows, 
         }
 }
 
+// out[j] = sum of words[(entries * s + codes[s]) * dim + j] over s, in the order of s.
+using AddWords = void (*)(const float* words, std::size_t entries, std::size_t dim, const std::uint8_t* codes,
+                          std::size_t n_codes, float* out);
+
+inline void add_words_scalar(const float* words, std::size_t entries, std::size_t dim,
+                             const std::uint8_t* codes, std::size_t n_codes, float* out) {
+    std::memset(out, 0, dim * sizeof *out);
+    for (std::size_t s = 0; s < n_codes; ++s) {
+        const float* word = words + (entries * s + codes[s]) * dim;
+        for (std::size_t j = 0; j < dim; ++j) out[j] += word[j];
+    }
+}
+
 // A way on: a partial code and the codeword that comes next.
 struct Step {
     float score;
@@ -317,6 +330,35 @@ INLAY_AVX512 inline void short_products_avx512(const std::int16_t* rows, std::si
                                   out_stride);
 }
 
+// Sums stay in registers while all words are added: 8 * WIDTH coordinates.
+template <std::size_t WIDTH>
+INLAY_AVX2 INLAY_INLINE void add_strip_avx2(const float* words, std::size_t entries, std::size_t dim,
+                                            const std::uint8_t* codes, std::size_t n_codes, float* out) {
+    __m256 sum[WIDTH];
+#pragma GCC unroll 8
+    for (std::size_t w = 0; w < WIDTH; ++w) sum[w] = _mm256_setzero_ps();
+    for (std::size_t s = 0; s < n_codes; ++s) {
+        const float* word = words + (entries * s + codes[s]) * dim;
+#pragma GCC unroll 8
+        for (std::size_t w = 0; w < WIDTH; ++w)
+            sum[w] = _mm256_add_ps(sum[w], _mm256_loadu_ps(word + 8 * w));
+    }
+#pragma GCC unroll 8
+    for (std::size_t w = 0; w < WIDTH; ++w) _mm256_storeu_ps(out + 8 * w, sum[w]);
+}
+
+INLAY_AVX2 inline void add_words_avx2(const float* words, std::size_t entries, std::size_t dim,
+                                      const std::uint8_t* codes, std::size_t n_codes, float* out) {
+    std::size_t j = 0;
+    for (; j + 64 <= dim; j += 64) add_strip_avx2<8>(words + j, entries, dim, codes, n_codes, out + j);
+    for (; j + 8 <= dim; j += 8) add_strip_avx2<1>(words + j, entries, dim, codes, n_codes, out + j);
+    for (; j < dim; ++j) {
+        float sum = 0;
+        for (std::size_t s = 0; s < n_codes; ++s) sum += words[(entries * s + codes[s]) * dim + j];
+        out[j] = sum;
+    }
+}
+
 INLAY_AVX2 inline std::size_t extend_avx2(const float* norms, const float* products, std::size_t entries,
                                           const float* scores, std::size_t parents,
                                           const float* const* crosses, std::size_t n_cross, std::size_t room,
@@ -340,6 +382,32 @@ INLAY_AVX2 inline std::size_t extend_avx2(const float* norms, const float* produ
             }
         }
     return best.size;
+}
+
+INLAY_AVX512 inline void add_words_avx512(const float* words, std::size_t entries, std::size_t dim,
+                                          const std::uint8_t* codes, std::size_t n_codes, float* out) {
+    std::size_t j = 0;
+    for (; j + 128 <= dim; j += 128) {
+        __m512 sum[8];
+#pragma GCC unroll 8
+        for (auto& part : sum) part = _mm512_setzero_ps();
+        for (std::size_t s = 0; s < n_codes; ++s) {
+            const float* word = words + (entries * s + codes[s]) * dim + j;
+#pragma GCC unroll 8
+            for (std::size_t w = 0; w < 8; ++w)
+                sum[w] = _mm512_add_ps(sum[w], _mm512_loadu_ps(word + kStrip * w));
+        }
+#pragma GCC unroll 8
+        for (std::size_t w = 0; w < 8; ++w) _mm512_storeu_ps(out + j + kStrip * w, sum[w]);
+    }
+    for (; j < dim; j += kStrip) {
+        const __mmask16 mask = dim - j < kStrip ? static_cast<__mmask16>((1u << (dim - j)) - 1) : 0xFFFF;
+        __m512 sum = _mm512_setzero_ps();
+        for (std::size_t s = 0; s < n_codes; ++s)
+            sum = _mm512_add_ps(sum,
+                                _mm512_maskz_loadu_ps(mask, words + (entries * s + codes[s]) * dim + j));
+        _mm512_mask_storeu_ps(out + j, mask, sum);
+    }
 }
 
 // WIDTH strips of codewords at a time: as many sums that need not wait for each other.

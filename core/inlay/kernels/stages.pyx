@@ -109,6 +109,20 @@ def short_products(
     return out
 
 
+def add_words(const float[:, :, ::1] words, const uint8_t[:, ::1] codes, level=None):
+    """Return the sums (n, dim) of the words (stages, entries, dim) that codes (n, stages) name."""
+    cdef Py_ssize_t i
+    if codes.shape[1] > words.shape[0] or (codes.size and np.max(codes) >= words.shape[1]):
+        raise ValueError("the codes and the words do not fit each other")
+    out = np.empty((codes.shape[0], words.shape[2]), np.float32)
+    cdef float[:, ::1] view = out
+    for i in range(codes.shape[0]):
+        at(level).add_words(
+            &words[0, 0, 0], words.shape[1], words.shape[2], &codes[i, 0], codes.shape[1], &view[i, 0]
+        )
+    return out
+
+
 def extend(
     const float[::1] norms, const float[::1] products, const float[::1] scores,
     const float[:, :, ::1] crosses, Py_ssize_t room, level=None,

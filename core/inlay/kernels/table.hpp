@@ -50,6 +50,7 @@ struct Kernels {
     stages::Scan stages16, stages256;
     additive::Products products;
     additive::ShortProducts short_products;
+    additive::AddWords add_words;
     additive::Extend extend;
     front::Extreme least, greatest;
     topk::Collect collect;
@@ -84,7 +85,8 @@ struct Kernels {
     stages::scan<stages::sums16<fastscan::sums32_##HALF>, stages::finish_##FINISH>, \
         stages::scan<stages::sums256_##WHOLE, stages::finish_##FINISH>
 #define INLAY_ADDITIVE(SUFFIX) \
-    additive::products_##SUFFIX, additive::short_products_##SUFFIX, additive::extend_##SUFFIX
+    additive::products_##SUFFIX, additive::short_products_##SUFFIX, additive::add_words_##SUFFIX, \
+        additive::extend_##SUFFIX
 #define INLAY_NEAREST(PLAIN) nearest::two_least_##PLAIN, nearest::approach_##PLAIN
 // The four products, then the four scans made of them.
 #define INLAY_DOTS(ONE4, EIGHT4, ONE8, EIGHT8, ESTIMATE)                              \

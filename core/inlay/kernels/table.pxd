@@ -321,6 +321,9 @@ cdef extern from "kernels/table.hpp" namespace "inlay" nogil:
             const int16_t* strips, const float* strip_factors, size_t n_strips, float* out,
             size_t out_stride
         ) noexcept nogil
+        void (*add_words)(
+            const float* words, size_t entries, size_t dim, const uint8_t* codes, size_t n_codes, float* out
+        ) noexcept nogil
         size_t (*extend)(
             const float* norms, const float* products, size_t entries, const float* scores,
             size_t parents, const float* const* crosses, size_t n_cross, size_t room, Step* out

@@ -1,7 +1,20 @@
 """Strings of every production of the grammar, small enough for a few hundred rows of any dimension."""
 
 EXACT = ("Flat", "IDMap,Flat", "IDMap2,Flat", "Flat,IDMap", "(Flat)")
-CODES = ("SQ8", "SQ6", "SQ4", "SQfp16", "SQbf16", "LVQ8", "LVQ8x0", "LVQ4", "LVQ4x4", "LVQ4x8", "LVQ8x8")
+CODES = (
+    "SQ8",
+    "SQ6",
+    "SQ4",
+    "SQfp16",
+    "SQbf16",
+    "SQ8_direct",
+    "LVQ8",
+    "LVQ8x0",
+    "LVQ4",
+    "LVQ4x4",
+    "LVQ4x8",
+    "LVQ8x8",
+)
 STAGES = ("RVQ4x4", "RQ3x4_1x4", "RQ2x4fs", "RVQ4x4_Nfloat", "RQ4x4_Nqint8", "RQ2x4_Nnone")
 PRODUCTS = ("PQ1", "PQ1x4", "PQ1x4fs", "PQ1x4fsr_64", "PQ1x8np")
 LISTS = (

@@ -39,10 +39,18 @@ def test_evaluation():
     assert evaluation.range_PR(lims, labels, none, labels[:0], "average")[0] == 1
     by_label = evaluation.sort_range_res_1(lims, labels)
     assert all((np.diff(by_label[a:b]) > 0).all() for a, b in itertools.pairwise(lims))
-    by_distance = evaluation.sort_range_res_2(
-        lims, distances[::-1][np.argsort(np.argsort(distances))], labels
+    names, values = evaluation.sort_range_res_2(lims, distances, labels)
+    assert names.dtype == labels.dtype
+    assert all((np.diff(values[a:b]) >= 0).all() for a, b in itertools.pairwise(lims))
+    fewer = evaluation.filter_range_results(lims, distances, labels, 1.0)
+    near = evaluation.range_ground_truth(data.get_queries(), data.get_database(), 1.0)
+    assert evaluation.range_PR(near[0], near[2], fewer[0], fewer[2]) == (1, 1)
+    precision, recall = evaluation.range_PR_multiple_thresholds(
+        near[0], near[2], lims, distances, labels, [0.5, 1.0, 2.0]
     )
-    assert len(by_distance[0]) == len(labels)
+    assert precision[:2].tolist() == [1, 1]
+    assert recall[1:].tolist() == [1, 1]
+    assert precision[2] < 1 > recall[0]
     order = np.arange(len(labels))[::-1]
     query = np.repeat(np.arange(5), np.diff(lims))
     order = order[np.argsort(query[order], kind="stable")]

@@ -1,4 +1,4 @@
-"""`index_factory`: every string of its grammar does all that indexes do; others say why not."""
+"""`index_factory`: every string of its grammar does all that indexes do, under ids too; others say why."""
 
 import contextlib
 
@@ -89,25 +89,28 @@ def test_every_string_makes_an_index_that_does_it_all(string, d, rows):
     assert (index.search(x[:2], 3)[1] == -1).all()
     assert index.ntotal == 0
     assert index.is_trained
+    if not isinstance(index, faiss.IndexIDMap):
+        ids_mean_their_rows(faiss.IndexIDMap2(index), x, atol=2e-4 + 0.02 * ("fp16" in string))
 
 
-@pytest.mark.filterwarnings("ignore::inlay.adapters.faiss.TrainingWarning", "ignore:two bits")
-@pytest.mark.parametrize("string", [s for s in strings.ALL if "IDMap" not in s])
-def test_ids_mean_their_rows_whatever_lies_below(string, rows):
-    x, ids = rows[33], np.arange(N) * 7 - 200
-    index = faiss.IndexIDMap2(widest(faiss.index_factory(33, string)))
-    index.train(x)
+def ids_mean_their_rows(index, x, atol):
+    ids = np.arange(N) * 7 - 200
     index.add_with_ids(x, ids)
-    before = {number: index.reconstruct(number) for number in ids.tolist()}
+    before = index.reconstruct_batch(ids)
     # Buried, moved, shifted: an id means its row.
-    assert index.remove_ids(ids[::3]) == len(ids[::3])
+    gone = ids[::3]
+    assert index.remove_ids(gone) == len(gone)
     index.add_with_ids(x[:5], np.arange(5) + 10_000)
-    left = np.setdiff1d(ids, ids[::3])
+    left = np.setdiff1d(ids, gone)
     kept = index.reconstruct_batch(left)
-    expected = np.array([before[number] for number in left.tolist()])
-    np.testing.assert_allclose(kept, expected, atol=2e-4 + 0.02 * ("fp16" in string))
-    _, labels = index.search(kept[:10], 5)
-    assert np.isin(labels, np.concatenate([left, np.arange(5) + 10_000])).all()
+    np.testing.assert_allclose(kept, before[np.isin(ids, left)], atol=atol)
+    held = np.concatenate([left, np.arange(5) + 10_000])
+    for params in (None, faiss.SearchParameters(sel=faiss.IDSelectorBatch(left))):
+        _, labels = index.search(kept[:10], 5, params=params)
+        assert np.isin(labels, held if params is None else left).all()
+    twin = faiss.clone_index(index)
+    np.testing.assert_array_equal(twin.ids, index.ids)
+    np.testing.assert_array_equal(twin.reconstruct_batch(left), kept)
 
 
 @pytest.mark.parametrize("string", strings.WRONG)
@@ -160,3 +163,8 @@ def test_strings_make_the_classes_that_scripts_ask_for():
     assert refined.base_index.index.d == 4
     assert faiss.index_factory(8, "IVF4_HNSW8,Flat").quantizer.hnsw.nb_neighbors(0) == 16
     assert faiss.index_factory(8, "IVF2k,Flat").nlist == 2048
+    for string, block in (("PQ2x4fs", 32), ("PQ2x4fs_64", 64), ("IVF4,PQ2x4fsr_64", 64)):
+        index = faiss.index_factory(8, string)
+        assert (index.bbs, faiss.clone_index(index).bbs) == (block, block)
+    assert [faiss.index_factory(8, "IVF4,Flat", metric).cp.spherical for metric in (0, 1)] == [True, False]
+    assert [faiss.index_factory(8, "HNSW8").hnsw.nb_neighbors(layer) for layer in (0, 1)] == [16, 8]

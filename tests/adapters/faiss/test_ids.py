@@ -275,3 +275,21 @@ def test_words_as_ids(x, tmp_path):
         index.reconstruct("nobody")
     with pytest.raises(TypeError):
         index.add_with_ids(x[:1], [3])
+
+
+def test_a_translated_selector_asks_an_idmap_of_places(x):
+    index = faiss.IndexIDMap2(faiss.IndexFlatL2(D))
+    ids = np.arange(N) * 3 + 100
+    index.add_with_ids(x, ids)
+    index.remove_ids(ids[:10])
+    some = faiss.IDSelectorBatch(ids[20:30])
+    _, translated = index.search(
+        x[:9], 5, params=faiss.SearchParameters(sel=faiss.IDSelectorTranslated(index, some))
+    )
+    _, plain = index.search(x[:9], 5, params=faiss.SearchParameters(sel=some))
+    np.testing.assert_array_equal(translated, plain)
+    assert np.isin(plain, ids[20:30]).all()
+    index.check_consistency()
+    index.index.reset()
+    with pytest.raises(RuntimeError, match="other rows"):
+        index.check_consistency()

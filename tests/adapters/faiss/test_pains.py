@@ -4,6 +4,7 @@ Ids, removal and filters are in `test_ids`, arguments and messages in `test_arra
 threads in `test_threads`; here is the rest.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -56,6 +57,39 @@ def test_a_graph_gives_k_results_whatever_the_filter_and_what_was_removed(string
         assert (labels % share == 0).all()
     index.remove_ids(np.arange(N - 3))
     assert sorted(index.search(x[:1], 5)[1][0].tolist()) == [-1, -1, N - 3, N - 2, N - 1]
+
+
+@pytest.mark.parametrize("string", ["HNSW8", "IDMap2,HNSW8,SQ8", "IVF4,SQ8", "PCA8,SQ8,RFlat"])
+def test_memory_of_removed_rows_comes_back(string, x):
+    index = faiss.index_factory(D, string)
+    index.train(x)
+    index.add_with_ids(x, np.arange(N)) if "IDMap" in string else index.add(x)
+
+    def nbytes(index):
+        return sum(map(nbytes, index.parts())) + (index.core.nbytes if hasattr(index, "core") else 0)
+
+    full = nbytes(index)
+    index.remove_ids(np.arange(N - 60))
+    before = index.search(x[-9:], 3)
+    index.compact()
+    assert nbytes(index) < 0.4 * full
+    for mine, theirs in zip(index.search(x[-9:], 3), before, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_indexes_keep_what_they_are_made_of(x):
+    index = faiss.IndexIDMap(
+        faiss.IndexPreTransform(
+            faiss.RandomRotationMatrix(D, D), faiss.IndexIVFFlat(faiss.IndexFlatL2(D), D, 4)
+        )
+    )
+    index.train(x)
+    index.add_with_ids(x, np.arange(N))
+    params = faiss.SearchParametersIVF(
+        sel=faiss.IDSelectorNot(faiss.IDSelectorBatch(np.arange(1, N))), nprobe=4
+    )
+    gc.collect()
+    assert (index.search(x[:5], 2, params=params)[1][:, 0] == 0).all()
 
 
 def test_lists_are_read_on_until_there_are_k(x):

@@ -18,10 +18,20 @@ WORDS = ("ant", "bee", "cat", "dog", "eel")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--sharded"):
-        for item in items:
-            if item.get_closest_marker("one_folder"):
-                item.add_marker(pytest.mark.skip(reason="looks into a single collection"))
+    if not config.getoption("--sharded"):
+        return
+    twice = [item for item in items if _is_in_memory(item)]
+    config.hook.pytest_deselected(items=twice)
+    items[:] = [item for item in items if item not in twice]
+    for item in items:
+        if marker := item.get_closest_marker("one_folder"):
+            item.add_marker(pytest.mark.skip(reason=marker.args[0]))
+
+
+def _is_in_memory(item: pytest.Item) -> bool:
+    """Tell whether a test is run in memory as well as on disk, where shards always are."""
+    params = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    return "memory" in (params.get("place"), params.get("filled"))
 
 
 @pytest.fixture(autouse=True)

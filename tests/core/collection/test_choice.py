@@ -52,6 +52,7 @@ def answers(collection, given, n):
 # Sizes
 
 
+@pytest.mark.one_folder("lets this process's collections outgrow their index early")
 def test_auto_goes_from_exact_to_scan_to_graph(opened, place, everything):
     collection = opened(place, metric="l2")
     for start, end, index in (
@@ -74,6 +75,7 @@ def test_auto_goes_from_exact_to_scan_to_graph(opened, place, everything):
     assert answers(collection, everything, 100)
 
 
+@pytest.mark.one_folder("lets this process's collections outgrow their index early")
 def test_one_call_may_lead_from_exact_to_a_graph(opened, place, everything):
     collection = opened(place, metric="l2")
     collection.add(**everything)
@@ -126,6 +128,7 @@ def share_is(monkeypatch, shares):
 QUIVER, LVQ = choice.GRAPHS
 
 
+@pytest.mark.one_folder("lets this process's collections outgrow their index early")
 @pytest.mark.parametrize(
     ("index", "shares"),
     [
@@ -148,6 +151,7 @@ def test_the_first_graph_that_suits_is_taken(monkeypatch, opened, everything, ca
         assert f"{spec} finds {share:.1%}".replace("%", " %") in caplog.text
 
 
+@pytest.mark.one_folder("lets this process's collections outgrow their index early")
 def test_where_no_graph_suits_it_is_looked_for_again_when_there_is_twice_as_much(
     monkeypatch, opened, place, everything
 ):
@@ -183,6 +187,7 @@ def test_a_sample_tells_what_no_graph_suits_and_what_two_bits_do_not(everything)
     assert promising(clusters(3000, 384, 1, 1.0)) == []  # no row is near any other
 
 
+@pytest.mark.one_folder("lets this process's collections outgrow their index early")
 def test_a_graph_that_a_sample_flatters_does_not_take_over(monkeypatch, opened, caplog):
     monkeypatch.setattr(choice, "_TRIAL", 400)  # 20 rows of each cluster: two bits find the right cluster
     rows = clusters(8000, 64, 20, 0.1)  # 400 of each: and not the nearest of it
@@ -247,6 +252,7 @@ def test_an_effort_is_for_the_index_that_knows_it(opened, everything):
         collection.search(everything["vectors"][0], 3, probes=3)
 
 
+@pytest.mark.one_folder("looks at the index itself")
 def test_a_graph_is_searched_wider_than_it_would_be_by_itself(opened, everything):
     collection = opened(index="HNSW8")
     collection.add(**everything)
@@ -259,6 +265,7 @@ def test_a_graph_is_searched_wider_than_it_would_be_by_itself(opened, everything
 # While others work, and after what went wrong
 
 
+@pytest.mark.one_folder("lets this process's collections outgrow their index early")
 def test_searches_go_on_while_a_collection_grows(opened, place, everything):
     collection = opened(place, metric="l2")
     collection.add(**part(everything, 0, 50))
@@ -285,6 +292,7 @@ def test_searches_go_on_while_a_collection_grows(opened, place, everything):
     assert collection.index == GRAPH
 
 
+@pytest.mark.one_folder("lets this process's collections outgrow their index early")
 def test_a_reader_takes_over_what_the_writer_has_built(opened, everything, tmp_path):
     writer = opened(tmp_path / "c", metric="l2")
     reader = opened(tmp_path / "c", read_only=True)
@@ -296,6 +304,7 @@ def test_a_reader_takes_over_what_the_writer_has_built(opened, everything, tmp_p
         assert reader.index == index
 
 
+@pytest.mark.one_folder("lets this process's collections outgrow their index early")
 def test_an_interrupted_growth_is_made_up_for_by_the_next_change(monkeypatch, opened, place, everything):
     collection = opened(place, metric="l2")
     bring = view.bring
@@ -316,6 +325,7 @@ def test_an_interrupted_growth_is_made_up_for_by_the_next_change(monkeypatch, op
     assert answers(collection, everything, 499)
 
 
+@pytest.mark.one_folder("lets this process's collections outgrow their index early")
 def test_what_was_due_is_done_when_it_is_opened_for_writing(monkeypatch, opened, everything, tmp_path):
     place = tmp_path / "c"
     with monkeypatch.context() as patch:
@@ -333,6 +343,7 @@ def test_what_was_due_is_done_when_it_is_opened_for_writing(monkeypatch, opened,
     assert reader.index == GRAPH
 
 
+@pytest.mark.one_folder("lets this process's collections outgrow their index early")
 def test_without_its_file_a_graph_is_built_by_a_writer_and_scanned_for_by_readers(
     opened, everything, tmp_path
 ):
@@ -348,6 +359,7 @@ def test_without_its_file_a_graph_is_built_by_a_writer_and_scanned_for_by_reader
     assert len(list((tmp_path / "c").glob("index-*.inlay"))) == 1
 
 
+@pytest.mark.one_folder("lets this process's collections outgrow their index early")
 def test_what_came_after_the_file_is_added_to_the_graph_in_it(monkeypatch, opened, everything, tmp_path):
     collection = opened(tmp_path / "c", metric="l2")
     collection.add(**part(everything, 0, 500))  # a graph, and saved at once

@@ -202,6 +202,7 @@ def test_a_row_that_never_was_is_a_format_error(documents, row):
         documents.check({"a": {"$gte": 1}})
 
 
+@pytest.mark.one_folder("has a thousand documents to clear away, of which a shard has a part")
 def test_a_collection_counts_its_columns_and_makes_them_anew_after_a_compaction(opened, place):
     collection = opened(place, 2)
     collection.upsert(np.eye(2)[[0, 1] * 600], metadatas=[{"n": i} for i in range(1200)], progress=False)
@@ -234,6 +235,7 @@ def test_readers_of_another_process_see_metadata_change(opened, tmp_path):
     assert again.get(filter={"n": 5}) == writer.get(["b"])
 
 
+@pytest.mark.one_folder("looks into the database")
 def test_only_metadata_that_change_need_the_newer_format(opened, tmp_path):
     with Collection.open(tmp_path, 2) as collection:
         collection.add(np.eye(2), ids=["a", "b"])

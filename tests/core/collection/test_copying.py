@@ -32,6 +32,7 @@ def test_a_copy_holds_everything_and_is_a_collection_of_its_own(original, opened
     assert len(original) == 57
 
 
+@pytest.mark.one_folder("breaks what shards do in processes of their own")
 def test_a_copy_opens_without_building_an_index(original, monkeypatch, opened, documents, tmp_path):
     original.copy_to(tmp_path / "copy")
     monkeypatch.setattr("inlay.collection.choice.new_index", lambda state, n: original._store._view.index)
@@ -39,6 +40,7 @@ def test_a_copy_opens_without_building_an_index(original, monkeypatch, opened, d
     check(opened(tmp_path / "copy"), documents)
 
 
+@pytest.mark.one_folder("shards that run are not replaced")
 def test_an_earlier_copy_is_replaced_under_its_readers(original, opened, documents, tmp_path):
     with Collection.open(tmp_path / "copy", metric="l2") as earlier:
         earlier.add([[1.0, 2.0]], ids=["old"])
@@ -81,6 +83,7 @@ def test_a_collection_that_somebody_writes_to_is_not_replaced(original, opened, 
     assert [record.id for record in other] == ["x"]
 
 
+@pytest.mark.one_folder("breaks what shards do in processes of their own")
 def test_a_copy_that_fails_leaves_what_was_there(original, monkeypatch, opened, tmp_path):
     with Collection.open(tmp_path / "copy") as earlier:
         earlier.add([[1.0]], ids=["old"])

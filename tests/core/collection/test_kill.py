@@ -8,6 +8,7 @@ import pytest
 from tests.core.collection import kill_rounds
 
 
+@pytest.mark.one_folder("its processes open the folder by themselves; tests/adapters/ray kills shards")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 @pytest.mark.parametrize("index", ["LVQ8", "HNSW4,LVQ8"])
 def test_what_was_acknowledged_survives_a_kill(tmp_path, index):

@@ -48,6 +48,7 @@ def test_what_contradicts_is_an_error(opened, tmp_path, other):
 # Several in one folder
 
 
+@pytest.mark.one_folder("Collection.names knows folders of single collections")
 def test_a_folder_holds_any_number_of_collections(opened, tmp_path):
     names = ["default", "notes", "..", ".", "a/b", "ünï c%2Fd", "collections", "*"]
     for i, name in enumerate(names):
@@ -64,6 +65,7 @@ def test_a_folder_holds_any_number_of_collections(opened, tmp_path):
         opened(tmp_path / "c", collection="notes")
 
 
+@pytest.mark.one_folder("Collection.names knows folders of single collections")
 def test_others_need_no_default(opened, tmp_path):
     opened(tmp_path / "c", collection="notes").close()
     assert Collection.names(tmp_path / "c") == ["notes"]
@@ -72,6 +74,7 @@ def test_others_need_no_default(opened, tmp_path):
     assert Collection.names(tmp_path / "nowhere") == []
 
 
+@pytest.mark.one_folder("older Inlays made no shards")
 def test_a_collection_with_a_name_that_an_older_inlay_made_is_where_it_was(opened, tmp_path):
     create_in = tmp_path / "c"
     create_in.mkdir()
@@ -118,7 +121,12 @@ def test_the_dimension_may_come_later(opened, tmp_path):
         ({"collection": 5}, TypeError, "collection is a int"),
         ({"durability": "none"}, ValueError, "durability must be"),
         ({"path": ""}, ValueError, "path must not be empty"),
-        ({"path": ":memory:", "read_only": True}, ValueError, "begins empty"),
+        pytest.param(
+            {"path": ":memory:", "read_only": True},
+            ValueError,
+            "begins empty",
+            marks=pytest.mark.one_folder("shards are not in memory"),
+        ),
     ],
 )
 def test_options_that_make_no_sense_are_errors_before_a_file_is_made(
@@ -164,6 +172,7 @@ def folder(documents, tmp_path):
     return tmp_path / "c"
 
 
+@pytest.mark.one_folder("damages the files of one collection; those of shards: tests/adapters/ray")
 @pytest.mark.parametrize("read_only", [True, False])
 @pytest.mark.parametrize(
     "damage",
@@ -205,6 +214,7 @@ def execute(folder, sql):
     database.close()
 
 
+@pytest.mark.one_folder("damages the files of one collection; those of shards: tests/adapters/ray")
 def test_vectors_that_are_not_finite_are_a_format_error(folder):
     (folder / "vectors-0.f32").write_bytes(b"\xff" * 50 * 32)
     for file in folder.glob("index-*"):

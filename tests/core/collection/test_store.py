@@ -49,6 +49,7 @@ def more(documents):
     return {name: value[50:] for name, value in documents(60).items()}
 
 
+@pytest.mark.one_folder("breaks what shards do in processes of their own")
 @pytest.mark.parametrize("method", ["insert", "put", "commit", "remove"])
 def test_a_write_that_fails_changes_nothing(monkeypatch, filled, documents, method):
     def fail(*args):
@@ -68,6 +69,7 @@ def test_a_write_that_fails_changes_nothing(monkeypatch, filled, documents, meth
     assert agrees(filled, vectors, [f"id{i}" for i in range(60)])
 
 
+@pytest.mark.one_folder("breaks what shards do in processes of their own")
 def test_vectors_that_cannot_be_written_change_nothing(monkeypatch, opened, documents, tmp_path):
     collection = opened(tmp_path / "c", metric="l2")
     collection.add(**documents(50))
@@ -80,6 +82,7 @@ def test_vectors_that_cannot_be_written_change_nothing(monkeypatch, opened, docu
     assert agrees(collection, documents(60)["vectors"], [f"id{i}" for i in range(60)])
 
 
+@pytest.mark.one_folder("breaks what shards do in processes of their own")
 @pytest.mark.parametrize("broken", ["add", "remove", "contains"])
 def test_an_index_that_could_not_follow_is_brought_up_by_the_next_reader(filled, documents, broken):
     store, changed = filled._store, documents(60, seed=1)
@@ -202,6 +205,7 @@ def test_a_filter_function_may_read_but_not_change_the_collection(filled, docume
 # Processes
 
 
+@pytest.mark.one_folder("who opens shards that run joins them")
 def test_a_second_writer_is_refused_and_readers_are_not(opened, documents, tmp_path):
     place = tmp_path / "c"
     writer = opened(place)
@@ -220,6 +224,7 @@ def test_a_second_writer_is_refused_and_readers_are_not(opened, documents, tmp_p
     assert opened(place).count() == 10
 
 
+@pytest.mark.one_folder("lets this process's collections clear away early")
 def test_a_reader_follows_what_a_writer_commits(monkeypatch, opened, documents, tmp_path):
     monkeypatch.setattr("inlay.collection.upkeep._WASTE_ROWS", 30)
     place = tmp_path / "c"
@@ -245,6 +250,7 @@ def test_a_reader_follows_what_a_writer_commits(monkeypatch, opened, documents, 
     assert agrees(reader, everything["vectors"], everything["ids"])
 
 
+@pytest.mark.one_folder("walks over shards see pages, not one state")
 def test_a_reader_keeps_its_state_while_it_walks(opened, documents, tmp_path):
     writer = opened(tmp_path / "c")
     writer.add(**documents(2500, dim=2))
@@ -257,6 +263,7 @@ def test_a_reader_keeps_its_state_while_it_walks(opened, documents, tmp_path):
     assert len(list(writer)) == 3
 
 
+@pytest.mark.one_folder("interferes with how this process reads files")
 def test_a_compaction_just_before_a_reader_opens_its_files_is_no_error(
     monkeypatch, opened, documents, tmp_path
 ):
@@ -276,6 +283,7 @@ def test_a_compaction_just_before_a_reader_opens_its_files_is_no_error(
     assert len(opened(place, read_only=True)) == 7
 
 
+@pytest.mark.one_folder("interferes with how this process reads files")
 def test_a_compaction_just_before_a_reader_maps_more_is_no_error(monkeypatch, opened, documents, tmp_path):
     writer = opened(tmp_path / "c")
     everything = documents(40)
@@ -359,6 +367,7 @@ def in_child(act):
     return answer
 
 
+@pytest.mark.one_folder("Ray does not survive a fork")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_reads_the_files_anew_and_cannot_write(opened, documents, tmp_path):
     collection = opened(tmp_path / "c", metric="l2")
@@ -384,6 +393,7 @@ def test_a_forked_child_reads_the_files_anew_and_cannot_write(opened, documents,
         Collection.open(tmp_path / "c")
 
 
+@pytest.mark.one_folder("Ray does not survive a fork")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_follows_its_parent(opened, documents, tmp_path):
     collection = opened(tmp_path / "c", metric="l2")
@@ -405,6 +415,7 @@ def test_a_forked_child_follows_its_parent(opened, documents, tmp_path):
     timer.join()
 
 
+@pytest.mark.one_folder("Ray does not survive a fork")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_forked_in_the_middle_of_a_write_is_sound(opened, place, documents):
     collection = opened(place, metric="l2")
@@ -451,6 +462,7 @@ def test_a_forgotten_close_loses_nothing_and_frees_the_lock(documents, tmp_path)
         assert len(again) == 5
 
 
+@pytest.mark.one_folder("whoever asks shards that end is told so")
 def test_closing_waits_for_those_who_read(opened, place, documents):
     collection = opened(place, metric="l2")
     collection.add(**documents(50))

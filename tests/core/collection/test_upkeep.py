@@ -49,16 +49,19 @@ def rebuilds(monkeypatch, opened, place, answers, documents):
     return bool(built)
 
 
+@pytest.mark.one_folder("looks into the files of one collection")
 def test_a_snapshot_is_used(monkeypatch, opened, closed, documents):
     assert not rebuilds(monkeypatch, opened, *closed, documents)
 
 
+@pytest.mark.one_folder("looks into the files of one collection")
 def test_a_missing_snapshot_is_made_again(monkeypatch, opened, closed, documents):
     saved(closed[0])[0].unlink()
     assert rebuilds(monkeypatch, opened, *closed, documents)
     opened(closed[0], read_only=True).close()
 
 
+@pytest.mark.one_folder("looks into the files of one collection")
 @pytest.mark.parametrize("where", [0.0, 0.02, 0.5, 0.99])
 def test_a_damaged_snapshot_is_ignored(monkeypatch, opened, closed, documents, where):
     file = saved(closed[0])[0]
@@ -68,6 +71,7 @@ def test_a_damaged_snapshot_is_ignored(monkeypatch, opened, closed, documents, w
     assert rebuilds(monkeypatch, opened, *closed, documents)
 
 
+@pytest.mark.one_folder("looks into the files of one collection")
 @pytest.mark.parametrize("size", [0, 10, 1000, -1])
 def test_a_cut_snapshot_is_ignored(monkeypatch, opened, closed, documents, size):
     file = saved(closed[0])[0]
@@ -75,6 +79,7 @@ def test_a_cut_snapshot_is_ignored(monkeypatch, opened, closed, documents, size)
     assert rebuilds(monkeypatch, opened, *closed, documents)
 
 
+@pytest.mark.one_folder("looks into the files of one collection")
 def test_a_snapshot_of_another_collection_is_ignored(monkeypatch, opened, closed, documents, tmp_path, index):
     with Collection.open(tmp_path / "other", index=index, metric="l2") as other:
         other.add(**documents(300, seed=2))
@@ -83,6 +88,7 @@ def test_a_snapshot_of_another_collection_is_ignored(monkeypatch, opened, closed
     assert rebuilds(monkeypatch, opened, *closed, documents)
 
 
+@pytest.mark.one_folder("looks into the files of one collection")
 @pytest.mark.parametrize(
     "name", ["../other/index-0-300-0.inlay", "/etc/passwd", "inlay.sqlite", "index-0.inlay"]
 )
@@ -94,6 +100,7 @@ def test_a_snapshot_with_a_strange_name_is_ignored(monkeypatch, opened, closed, 
     assert rebuilds(monkeypatch, opened, *closed, documents)
 
 
+@pytest.mark.one_folder("looks into the files of one collection")
 def test_an_index_of_another_kind_or_shape_is_no_snapshot(closed, documents):
     place, _ = closed
     with Collection.open(place) as collection:
@@ -103,6 +110,7 @@ def test_an_index_of_another_kind_or_shape_is_no_snapshot(closed, documents):
     assert upkeep.load_snapshot(place, state) is not None
 
 
+@pytest.mark.one_folder("looks into the files of one collection")
 def test_what_came_after_the_snapshot_is_made_up_for(opened, documents, tmp_path, index):
     place = tmp_path / "collection"
     everything = documents(400)
@@ -124,6 +132,7 @@ def test_what_came_after_the_snapshot_is_made_up_for(opened, documents, tmp_path
         assert ids(again.search(query, 398)) == ids(collection.search(query, 398))
 
 
+@pytest.mark.one_folder("looks into the files of one collection")
 def test_snapshots_take_turns_and_an_unchanged_one_stays(opened, documents, tmp_path):
     collection = opened(tmp_path / "c")
     collection.add(**documents(20))
@@ -138,6 +147,7 @@ def test_snapshots_take_turns_and_an_unchanged_one_stays(opened, documents, tmp_
     assert second != first
 
 
+@pytest.mark.one_folder("looks into the files of one collection")
 @pytest.mark.parametrize(
     ("spec", "rows"), [("auto", "_TAIL_ROWS"), ("HNSW8", "_TAIL_ROWS_OF_GRAPH"), ("LVQ8", "_TAIL_ROWS")]
 )
@@ -150,6 +160,7 @@ def test_a_snapshot_is_written_when_the_tail_is_long(monkeypatch, opened, docume
     assert len(saved(tmp_path / "c")) == 1
 
 
+@pytest.mark.one_folder("looks into the files of one collection")
 def test_leftovers_are_removed_by_the_next_writer(closed):
     place, _ = closed
     leftovers = ["vectors-7.f32", "index-0-1-0.inlay", ".inlay-0123.tmp", ".inlay-0123.tmp-journal"]
@@ -179,6 +190,7 @@ def test_an_index_taught_by_one_row_finds_what_one_taught_by_all_finds(opened, d
             assert recall >= 0.99, spec
 
 
+@pytest.mark.one_folder("lets this process's collections clear away early")
 def test_waste_is_cleared_away_and_everything_else_stays(monkeypatch, opened, place, documents, index):
     monkeypatch.setattr(upkeep, "_WASTE_ROWS", 50)
     everything = documents(400)
@@ -209,6 +221,7 @@ def test_waste_is_cleared_away_and_everything_else_stays(monkeypatch, opened, pl
         collection = opened(place)
 
 
+@pytest.mark.one_folder("lets this process's collections clear away early")
 def test_replacing_makes_waste_too(monkeypatch, opened, place, documents):
     monkeypatch.setattr(upkeep, "_WASTE_ROWS", 10)
     collection = opened(place)

@@ -71,6 +71,7 @@ def test_what_was_seen_stays_with_the_collection(opened, vectors, tmp_path):
     assert again.stats()["effort_level"] == seen["effort_level"]
 
 
+@pytest.mark.one_folder("patches what shards do in processes of their own")
 def test_recall_is_measured_when_much_is_new_and_not_before(opened, vectors, monkeypatch):
     measured = []
     monkeypatch.setattr(watching, "_NEW_ROWS", 100)
@@ -107,6 +108,7 @@ def test_every_metric_is_measured(opened, vectors, metric):
     assert collection.stats()["recall"] > 0.99
 
 
+@pytest.mark.one_folder("patches what shards do in processes of their own")
 def test_a_target_out_of_reach_is_said(opened, vectors, caplog, monkeypatch):
     monkeypatch.setattr(watching, "MAX_LEVEL", 1)
     with caplog.at_level(logging.WARNING, "inlay"):
@@ -131,6 +133,7 @@ def test_what_is_no_share_is_refused(opened, recall, error):
         opened(recall=recall)
 
 
+@pytest.mark.one_folder("looks into the database")
 @pytest.mark.parametrize("lie", ["level = 6", "level = -1", "recall = 2", "row = 'x'", "level = 1.5"])
 def test_what_cannot_have_been_seen_is_a_format_error(opened, vectors, tmp_path, lie):
     writer = opened(tmp_path, index="LVQ8")

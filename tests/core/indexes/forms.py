@@ -39,6 +39,8 @@ class Form:
         Whether `compact` lays the rows out anew, which a file shows.
     largest
         Size of numbers that rows may hold.
+    taught
+        Whether it takes a number of rows to train.
     covered
         Whether other forms lead through the same code, so that the contract can do without this one.
     """
@@ -51,6 +53,7 @@ class Form:
     walks: bool = False
     listed: bool = False
     largest: float = 3e38
+    taught: bool = False
     covered: bool = False
 
     def __str__(self) -> str:
@@ -99,10 +102,11 @@ FORMS = (
     Form("QuIVer8", {"vectors": "float16", "transform": "centred"}, WIDEST, walks=True, largest=6e4),
     Form("QuIVer32", {"vectors": "float32"}, WIDEST, exact=True, walks=True),
     Form("SymQG32", exhaustive=WIDEST, walks=True),
-    Form("PQ5x4fs", exhaustive=EVERY_ROW, largest=1e14),
-    Form("RVQ4x4", exhaustive=EVERY_ROW, largest=1e14),
+    Form("PQ5x4fs", exhaustive=EVERY_ROW, largest=1e14, taught=True),
+    Form("RVQ4x4", exhaustive=EVERY_ROW, largest=1e14, taught=True),
     Form("IVF4,LVQ4x8", exhaustive=EVERY_LIST, listed=True),
     Form("LoRANN8", {"vectors": "lvq8x8"}, EVERY_LIST, listed=True),
+    Form("HNSW16,RVQ4x4", exhaustive=WIDEST, walks=True, largest=1e14, taught=True),
 )
 
 

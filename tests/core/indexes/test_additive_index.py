@@ -123,7 +123,34 @@ def test_defaults_are_whole():
     assert inlay.RVQIndex(100).directions == 100
 
 
-@pytest.mark.parametrize("spec", ["HNSW32,PQ48", "HNSW32,RVQ8x8", "HNSW16,PQ32x4fs"])
-def test_a_graph_of_codes_in_stages_is_refused_with_the_reason(spec):
-    with pytest.raises(ValueError, match="codes in stages are for scans and lists"):
-        inlay.from_spec(spec, 384)
+@pytest.mark.parametrize("metric", ["l2", "ip"])
+def test_a_graph_of_rvq_codes_finds_what_one_of_pq_codes_does_and_more(metric):
+    found = {}
+    for code in ("PQ8x4fs", "RVQ8x4"):
+        scan, graph = inlay.from_spec(code, 24, metric), inlay.from_spec(f"HNSW16,{code}", 24, metric)
+        for index in (scan, graph):
+            index.add(ROWS)
+        assert graph.check() == []
+        assert graph.spec == f"HNSW16,{code}"
+        found[code] = recall(graph, metric)
+        assert found[code] >= recall(scan, metric) - 0.02
+    assert found["RVQ8x4"] >= found["PQ8x4fs"]
+
+
+def test_a_graph_of_codes_grows_by_little_and_by_much():
+    index = inlay.from_spec("HNSW16,PQ24x4fs", 24)
+    index.add(ROWS[:2_000])
+    index.add(ROWS[2_000:2_100])  # few: their neighbours are decoded one by one
+    index.add(ROWS[2_100:])
+    assert index.check() == []
+    whole = inlay.from_spec("PQ24x4fs", 24)
+    whole.train(ROWS[:2_000])
+    whole.add(ROWS)
+    assert recall(index, "l2", ef=200) >= recall(whole, "l2") - 0.01
+
+
+def test_a_code_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match="unknown code"):
+        inlay.GraphIndex(24, code="PQ8x5")
+    with pytest.raises(ValueError, match="unknown index spec"):
+        inlay.from_spec("HNSW16,PQ8x5", 24)

@@ -17,13 +17,15 @@ SPECS = (
 def test_a_code_stands_for_the_row_that_would_be_kept(spec, metric):
     dim, rows = 21, gaussian(300, 21)
     index = inlay.from_spec(spec, dim, metric)
+    size = index.code_size
     if not index.is_trained:
         with pytest.raises(ValueError, match="before training"):
             index.encode(rows)
     index.train(rows)
     codes = index.encode(rows[:37])
     assert codes.dtype == np.uint8
-    assert codes.shape == (37, index.code_size)
+    assert codes.shape == (37, index.code_size) == (37, size)
+    assert index.encode(rows[:0]).shape == (0, size)
     index.add(rows[:37])
     np.testing.assert_allclose(index.decode(codes), index.reconstruct(np.arange(37)), atol=1e-6)
     assert index.decode(codes[:0]).shape == (0, dim)

@@ -1,5 +1,6 @@
 """The fuzz command in short: a few damaged files of every form, and that it sees what it looks for."""
 
+import json
 import os
 import signal
 
@@ -22,6 +23,20 @@ def test_a_file_is_made_by_its_number_and_differs_from_its_original():
         data, original, damage = fuzz.damaged(3, number)
         assert (data, original, damage) == fuzz.damaged(3, number)
         assert data != original
+
+
+@pytest.mark.parametrize("spec", ["LVQ4x8", "HNSW8,LVQ8", "QuIVer8", "PQ4x8", "RVQ4x4", "IVF4,LVQ8", "LoRANN4"])
+def test_a_false_dimension_is_refused_before_memory_is_taken_for_it(spec, tmp_path):
+    index = inlay.from_spec(spec, 20)
+    for _ in range(2):
+        text, arrays = fuzz.taken_apart(bytearray(index.to_bytes()))
+        document = json.loads(text)
+        document["header"]["dim"] = 1 << 16
+        (tmp_path / "file").write_bytes(fuzz.sealed(document, arrays))
+        for mmap in (False, True):
+            opened = fuzz.opened(tmp_path / "file", mmap)
+            assert opened is None or not opened.is_trained
+        index.add(fuzz.numbers(300, 20))
 
 
 def troubled(seed, number, path):

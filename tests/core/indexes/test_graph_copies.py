@@ -65,9 +65,12 @@ def test_filters_look_at_each_copy(form):
 
 def test_a_radius_holds_all_copies(form):
     index, rows = made(form)
-    limits, _, ids = index.range_search(rows[:9], 0.01)
+    # Of rows that are coarsely coded the distance is that to their code.
+    near = index.search(rows[:9], 1)[0].max() if form.taught else 0
+    limits, _, ids = index.range_search(rows[:9], 0.01 + near)
     for one in range(9):
-        assert set(ids[limits[one] : limits[one + 1]].tolist()) == copies_of(rows, one)
+        found = set(ids[limits[one] : limits[one + 1]].tolist())
+        assert found >= copies_of(rows, one) if form.taught else found == copies_of(rows, one)
 
 
 def test_copies_outlive_the_first_of_them(form):

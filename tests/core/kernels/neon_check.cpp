@@ -516,6 +516,15 @@ void products_case(const Kernels& kernels, size_t n, size_t dim, size_t n_strips
     log.add(out);
 }
 
+void add_words_case(const Kernels& kernels, size_t dim, size_t n_stages, Random& random, Transcript& log) {
+    Guarded<float> words(n_stages * 16 * dim), out(dim);
+    Guarded<uint8_t> codes(n_stages);
+    random.fill(words);
+    for (size_t s = 0; s < n_stages; ++s) codes.data()[s] = static_cast<uint8_t>((5 * s + dim) % 16);
+    kernels.add_words(words.data(), 16, dim, codes.data(), n_stages, out.data());
+    log.add(out);
+}
+
 void extend_case(const Kernels& kernels, size_t entries, size_t parents, size_t n_cross, size_t room,
                  Random& random, Transcript& log) {
     Guarded<float> norms(entries), products(entries), scores(parents), crosses(parents * n_cross * entries);
@@ -548,6 +557,11 @@ void run_stages(const Kernels& kernels, Transcript& log) {
                 log.begin("products", dim, n, n_strips);
                 products_case(kernels, n, dim, n_strips, random, log);
             }
+    for (const size_t dim : {1, 3, 16, 100})
+        for (const size_t n_stages : {1, 5}) {
+            log.begin("add_words", dim, n_stages, 0);
+            add_words_case(kernels, dim, n_stages, random, log);
+        }
     for (const size_t entries : {16, 48, 256})
         for (const size_t parents : {1, 5})
             for (const size_t n_cross : {0, 1, 4})

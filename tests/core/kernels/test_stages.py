@@ -146,6 +146,21 @@ def test_products_of_short_integers_are_the_bits_of_the_definition(level, n, dim
 
 
 @given(
+    n=st.integers(1, 4), dim=st.sampled_from([1, 7, 8, 16, 63, 65, 130, 257]), n_stages=st.integers(1, 9),
+    used=st.integers(1, 9), seed=seeds,
+)  # fmt: skip
+def test_sums_of_words_are_the_bits_of_the_definition(level, n, dim, n_stages, used, seed):
+    rng = np.random.default_rng(seed)
+    words = rng.standard_normal((n_stages, 16, dim)).astype(np.float32)
+    codes = rng.integers(0, 16, (n, min(used, n_stages)), np.uint8)
+    found = stages.add_words(at_page_end(words), at_page_end(codes), level)
+    wanted = np.zeros((n, dim), np.float32)
+    for stage in range(codes.shape[1]):
+        wanted += words[stage, codes[:, stage]]
+    np.testing.assert_array_equal(found.view(np.uint32), wanted.view(np.uint32))
+
+
+@given(
     strips=st.sampled_from([1, 2, 4, 5, 16]), parents=st.integers(1, 9), n_cross=st.integers(0, 5),
     room=st.sampled_from([1, 2, 5, 8, 64]), coarse=st.booleans(), seed=seeds,
 )  # fmt: skip
@@ -192,6 +207,8 @@ def test_shapes_that_do_not_fit_never_reach_a_kernel():
         stages.short_products(
             shorts, np.zeros(2, np.float32), np.zeros((1, 3, 32), np.int16), np.zeros(1, np.float32), 5
         )
+    with pytest.raises(ValueError, match="do not fit each other"):
+        stages.add_words(np.zeros((2, 16, 3), np.float32), np.full((1, 2), 16, np.uint8))
     zeros = np.zeros(16, np.float32)
     with pytest.raises(ValueError, match="do not fit each other"):
         stages.extend(zeros, zeros[:8], zeros[:1], np.zeros((1, 0, 16), np.float32), 1)
