@@ -60,9 +60,9 @@ GRAPHS = ("QuIVer32", "HNSW32,LVQ8")
 
 # In values, rows x dimensions, which is what a scan's time goes with:
 _EXACT = 4_000_000  # 10,000 rows of 384
-# 104,000 rows of 384. A walk is faster from 10,000 on. But up to here a scan takes a millisecond at most, less
-# than it takes to embed what is searched for. With a graph, storing documents takes four times as long, and the
-# change that comes to it waits some seconds.
+# 104,000 rows of 384. A walk is faster from 10,000 on. But up to here a scan takes a millisecond at most, and
+# embedding the query takes longer. With a graph, storing documents takes four times as long, and the change
+# that comes to it waits some seconds.
 _SCANNED = 40_000_000
 _NARROW = 16  # dimensions below which codes save next to nothing
 
