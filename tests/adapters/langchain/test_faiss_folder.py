@@ -170,7 +170,7 @@ def test_programs_that_make_no_sense_are_format_errors(tmp_path: Path, program: 
         read(tmp_path, "index")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_folder_altered_anywhere_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
     write(tmp_path)

@@ -65,7 +65,7 @@ def by_definition(node: Any, metadata: dict[str, Any]) -> bool:
     return any(parts) if node.condition == FilterCondition.OR else all(parts)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=max(100, settings.default.max_examples))
 @given(tree=trees, metadata=st.dictionaries(st.sampled_from(["a", "b"]), held))
 def test_filters_match_what_llama_index_says(tree: MetadataFilters, metadata: dict[str, Any]) -> None:
     wanted = to_filter(tree)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from llama_index.core.schema import (
     BaseNode,
@@ -105,7 +105,6 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     text=st.text(st.characters(exclude_categories=["Cs"])),
     metadata=st.dictionaries(st.text("abc$._", max_size=4).filter(NODE.__ne__), plain, max_size=3),

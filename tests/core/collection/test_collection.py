@@ -385,7 +385,7 @@ def test_the_zero_vector_has_cosine_zero(opened, place):
     assert ids(collection.search([0, 0], 3)) == ["zero", "same", "opposite"]
 
 
-@pytest.mark.parametrize("n", [50, 6000])
+@pytest.mark.parametrize("n", [50, 3000])
 @pytest.mark.parametrize("index", ["Flat", "LVQ8", "HNSW16,LVQ8"])
 def test_filters_are_part_of_the_search(opened, documents, n, index):
     collection = opened(metric="l2", index=index)

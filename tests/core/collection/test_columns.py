@@ -74,7 +74,7 @@ def documents():
 steps = st.lists(st.tuples(forms.documents, st.lists(st.integers(0, 9)), st.booleans()), max_size=3)
 
 
-@settings(max_examples=max(150, settings.default.max_examples), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=max(60, settings.default.max_examples), suppress_health_check=[HealthCheck.too_slow])
 @given(steps, forms.documents, st.lists(forms.trees, min_size=1, max_size=2), st.sampled_from([0, 2, 256]))
 @example([], [{"a": 0.1 + 0.2}, {"a": 0.3}], [{"a": {"$gt": 0.3}}], 0)
 @example([], [{"a": 2**64}, {"a": 2.0**64}, {"a": Decimal(2**64)}], [{"a": 2.0**64}], 0)

@@ -3,7 +3,7 @@ from datetime import date
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inlay import FormatError
@@ -16,7 +16,6 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
 @given(rows)
 def test_what_is_exported_is_imported(tmp_path_factory, rows):
     file = tmp_path_factory.mktemp("lines") / "a.jsonl"

@@ -11,7 +11,7 @@ from inlay.collection.metadata import decode, encode
 from tests.core.collection import values
 from tests.core.collection.test_filters import CASES, DOCUMENT
 
-EXAMPLES = max(300, settings.default.max_examples)  # cheap, and there is much to get wrong
+EXAMPLES = max(100, settings.default.max_examples)  # cheap, and there is much to get wrong
 
 filter_keys = st.sampled_from(
     ["a", "b", "a.b", "b.a", "é", 'q"', "b\\", "a.$date", "a..b", "n\0", "a b", "[0]", "x'y", "*?[", ""]
