@@ -185,8 +185,8 @@ def test_what_damage_is_there_is_said_at_once_and_nothing_runs_on(local_ray, tmp
     file = tmp_path / "c" / "shard-001" / "inlay.sqlite"
     whole = file.read_bytes()
     file.write_bytes(b"garbage" * 10_000)
-    with pytest.raises(FormatError):
-        ShardedCollection.open(tmp_path / "c", **options)
+    with ShardedCollection.open(tmp_path / "c", **options) as collection, pytest.raises(FormatError):
+        len(collection)
     with pytest.raises(LookupError):
         ShardedCollection.attach(str(tmp_path / "c"))
     file.write_bytes(whole)
