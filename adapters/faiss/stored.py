@@ -156,6 +156,8 @@ class StoredIndex(Index):
         self._core, self._named = core, names
         if field(fields, "void", int, at_least=0):
             self._void = sections.take("void", np.int64, (fields["void"],))
+            if not np.isin(self._void, names.keys).all():
+                raise FormatError("calls rows void that it does not hold", file=sections.file)
 
     # Codes by themselves
 

@@ -83,7 +83,9 @@ def use(index: Any) -> None:
 
 
 def answers(index: Any) -> tuple[bytes, ...]:
-    """What an index says to a few queries."""
+    """What an index says to a few queries; nothing before training."""
+    if not index.is_trained:
+        return ()
     return tuple(np.asarray(part).tobytes() for part in index.search(queries_for(index), 5))
 
 

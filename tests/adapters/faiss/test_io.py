@@ -353,3 +353,12 @@ def test_damage_in_a_mapped_file_is_not_sealed_into_another(tmp_path):
     ):
         with pytest.raises(faiss.IndexFileError, match="checksum"):
             call()
+
+
+def test_rows_without_numbers_are_among_those_that_are_there():
+    index = faiss.IndexFlatL2(2)
+    index.add(np.array([[0, 1], [np.nan, 0]], np.float32))
+    assert faiss.clone_index(index).search(np.zeros((1, 2), np.float32), 2)[1].tolist() == [[0, -1]]
+    index._void = np.array([7])
+    with pytest.raises(faiss.IndexFileError, match="void"):
+        faiss.deserialize_index(faiss.serialize_index(index))
