@@ -17,7 +17,7 @@ from inlay.kernels import table
 from inlay.parallel.crew import get_num_threads, set_num_threads
 
 # A deadline would assert a time, and other examples in every run would hide which change broke what.
-settings.register_profile("inlay", deadline=None, derandomize=True, max_examples=15)
+settings.register_profile("inlay", deadline=None, derandomize=True, max_examples=10)
 settings.register_profile("long", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("INLAY_HYPOTHESIS", "inlay"))
 

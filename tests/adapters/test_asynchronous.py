@@ -81,7 +81,7 @@ async def test_the_loop_runs_on_while_much_is_added(
     finally:
         gc.callbacks.remove(count)
     assert len(store.client if framework is llama_index else store.collection) == n
-    assert len(times) > 50
+    assert len(times) > 10
     assert max(times) < 1.0
     # A container kept for each document would be a collection for 700 documents, and after enough of these
     # comes one through all that the process has, which stops every thread. So it is not by chance that none
