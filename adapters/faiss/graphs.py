@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import inlay
 from inlay.codecs.additive import AdditiveCodec
+from inlay.indexes.coded import CodedIndex
 from inlay.indexes.navigable import NavigableIndex
 
 from .arrays import F32, I64, as_int
@@ -142,7 +143,7 @@ class IndexHNSW(IndexGraph):
     def __init__(self, d: int, M: int = 32, metric: int = METRIC_L2, code: str | None = None) -> None:
         self.M, self.code = as_int(M, "M", 1), code
         super().__init__(d, metric)
-        codec = self._core.codecs[0]
+        codec = self._graph.codecs[0]
         self.fewest_rows = codec.entries if isinstance(codec, AdditiveCodec) else 1
 
     def _new_core(self, metric: str) -> inlay.Index:
@@ -176,10 +177,11 @@ class IndexHNSW(IndexGraph):
 
     def _teach(self, storage: StoredIndex) -> StoredIndex:
         """Let rows be coded by the graph's codewords; a wide beam finds those that a row is the sum of."""
+        assert isinstance(storage.core, CodedIndex)
         codec = storage.core.codecs[0]
         assert isinstance(codec, AdditiveCodec)
         if self.is_trained:
-            codec.unlearn(self._core.codecs[0].learned())
+            codec.unlearn(self._graph.codecs[0].learned())
         codec.beam = WIDEST_BEAM
         return storage
 
