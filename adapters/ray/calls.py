@@ -194,14 +194,17 @@ class Calls:
 
     def _got(self, refs: list[Any], waiting: Mapping[Any, tuple[int, Any]], until: float) -> list[Any]:
         try:
-            return [
-                pickle.loads(answer) for answer in ray.get(refs, timeout=max(0.0, until - time.monotonic()))
-            ]
+            given = ray.get(refs, timeout=max(0.0, until - time.monotonic()))
         except RayTaskError as error:
             raise error.cause from None
         except GetTimeoutError:
             late = sorted(shard for shard, _ in waiting.values())
             raise DeadlineExceeded(f"of shards {late} not all answered in {self.deadline:g} s") from None
+        answers = [pickle.loads(answer) for answer in given]
+        for answer in answers:
+            if isinstance(answer, StaleMap):
+                raise answer
+        return answers
 
     def _send(
         self,

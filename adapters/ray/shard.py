@@ -201,8 +201,13 @@ class Shard:
     # What it is
 
     def answer(self, method: str, arguments: bytes) -> bytes:
-        """Return what a method returns, pickled as its arguments are; see `calls`."""
-        return pickle.dumps(getattr(self, method)(*pickle.loads(arguments)), -1)
+        """Return what a method returns, pickled as its arguments are, or that a map was old; see `calls`."""
+        try:
+            result = getattr(self, method)(*pickle.loads(arguments))
+        except StaleMap as stale:
+            # Of several shards that refuse one is heard, and the engine would print the error of the others.
+            result = stale
+        return pickle.dumps(result, -1)
 
     def pid(self) -> int:
         """Return the process, which says that it is there."""
